@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+# LibTorch::LibTorch, the CPU half of a LibTorch (archive, pip, conda). TorchConfig.cmake of the PyPI wheel insists on
+# a CUDA toolkit, so this finder links torch_cpu and c10 alone.
+#   TUGLINE_LIBTORCH (cache or environment): a folder that holds include/ and lib/.
+if(NOT TUGLINE_LIBTORCH)
+  if(DEFINED ENV{TUGLINE_LIBTORCH})
+    set(TUGLINE_LIBTORCH "$ENV{TUGLINE_LIBTORCH}")
+  else()
+    set(TUGLINE_LIBTORCH "${PROJECT_SOURCE_DIR}/build/deps/libtorch-2.11.0/torch")
+  endif()
+endif()
+set(TUGLINE_LIBTORCH "${TUGLINE_LIBTORCH}" CACHE PATH "LibTorch: a folder with include/ and lib/")
+find_path(LibTorch_INCLUDE_DIR torch/csrc/api/include/torch/torch.h HINTS "${TUGLINE_LIBTORCH}/include" NO_DEFAULT_PATH)
+find_library(LibTorch_CPU_LIBRARY torch_cpu HINTS "${TUGLINE_LIBTORCH}/lib" NO_DEFAULT_PATH)
+find_library(LibTorch_C10_LIBRARY c10 HINTS "${TUGLINE_LIBTORCH}/lib" NO_DEFAULT_PATH)
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(LibTorch REQUIRED_VARS LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_INCLUDE_DIR
+  REASON_FAILURE_MESSAGE "no LibTorch in '${TUGLINE_LIBTORCH}': run scripts/setup.sh, or set TUGLINE_LIBTORCH to a folder with include/ and lib/")
+if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
+  get_filename_component(_lib "${LibTorch_CPU_LIBRARY}" DIRECTORY)
+  set(_rpaths "${_lib}")
+  file(GLOB _nvidia "${_lib}/../../nvidia/*/lib")
+  list(APPEND _rpaths ${_nvidia})
+  add_library(LibTorch::c10 UNKNOWN IMPORTED)
+  set_target_properties(LibTorch::c10 PROPERTIES IMPORTED_LOCATION "${LibTorch_C10_LIBRARY}")
+  add_library(LibTorch::LibTorch UNKNOWN IMPORTED)
+  set_target_properties(LibTorch::LibTorch PROPERTIES IMPORTED_LOCATION "${LibTorch_CPU_LIBRARY}")
+  target_include_directories(LibTorch::LibTorch SYSTEM INTERFACE
+    "${LibTorch_INCLUDE_DIR}" "${LibTorch_INCLUDE_DIR}/torch/csrc/api/include")
+  target_link_libraries(LibTorch::LibTorch INTERFACE LibTorch::c10 Threads::Threads)
+  # DT_RPATH, not DT_RUNPATH: only the former is searched for what libtorch_cpu.so itself needs (libcupti).
+  target_link_options(LibTorch::LibTorch INTERFACE "-Wl,--disable-new-dtags")
+  foreach(_dir IN LISTS _rpaths)
+    target_link_options(LibTorch::LibTorch INTERFACE "-Wl,-rpath,${_dir}" "-Wl,-rpath-link,${_dir}")
+  endforeach()
+endif()

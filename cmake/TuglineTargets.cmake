@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+# Includes read "tugline/core/error.hpp": a link in the build tree makes it so.
+set(TUGLINE_INCLUDE_DIR "${CMAKE_BINARY_DIR}/include")
+file(MAKE_DIRECTORY "${TUGLINE_INCLUDE_DIR}/tugline")
+foreach(_part core parallel trainers tests)
+  file(CREATE_LINK "${PROJECT_SOURCE_DIR}/${_part}" "${TUGLINE_INCLUDE_DIR}/tugline/${_part}" SYMBOLIC)
+endforeach()
+
+# tugline_library(NAME [TORCH] SOURCES ... [LINK ...] [PRIVATE_LINK ...]): static library tugline_NAME, alias tugline::NAME.
+# Those marked TORCH share one precompiled torch/torch.h.
+function(tugline_library name)
+  cmake_parse_arguments(arg "TORCH" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
+  add_library(tugline_${name} STATIC ${arg_SOURCES})
+  add_library(tugline::${name} ALIAS tugline_${name})
+  set_target_properties(tugline_${name} PROPERTIES EXPORT_NAME ${name})
+  target_include_directories(tugline_${name} PUBLIC
+    "$<BUILD_INTERFACE:${TUGLINE_INCLUDE_DIR}>" "$<INSTALL_INTERFACE:include>")
+  target_link_libraries(tugline_${name} PUBLIC ${arg_LINK} PRIVATE ${arg_PRIVATE_LINK})
+  if(arg_TORCH)
+    tugline_use_torch(tugline_${name})
+  endif()
+endfunction()
+
+# Compiles a target against LibTorch with the shared precompiled header.
+function(tugline_use_torch target)
+  target_link_libraries(${target} PUBLIC LibTorch::LibTorch)
+  if(NOT TARGET tugline_pch)
+    file(WRITE "${CMAKE_BINARY_DIR}/tugline_pch.cpp" "// carries the precompiled header\n")
+    add_library(tugline_pch STATIC "${CMAKE_BINARY_DIR}/tugline_pch.cpp")
+    target_link_libraries(tugline_pch PRIVATE LibTorch::LibTorch)
+    target_compile_options(tugline_pch PRIVATE -fpch-preprocess)
+    target_precompile_headers(tugline_pch PRIVATE <torch/torch.h>)
+  endif()
+  target_compile_options(${target} PRIVATE -fpch-preprocess)
+  target_precompile_headers(${target} REUSE_FROM tugline_pch)
+endfunction()

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+# add_unit_test(NAME [TORCH] SOURCES ... LINK ... [TIMEOUT s]): one process, one ctest entry.
+# add_mpi_test(NAME [TORCH] SOURCES ... LINK ... RANKS 1 2 3 4 [TIMEOUT s]): one ctest entry per rank count.
+# Both run on the main of tests/support (mpi_main for MPI tests).
+set(TUGLINE_TEST_ENV "OMP_NUM_THREADS=1;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
+
+function(add_unit_test name)
+  cmake_parse_arguments(arg "TORCH" "TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
+  _tugline_test_binary(${name} GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
+  _tugline_test_properties(${name} unit)
+endfunction()
+
+function(add_mpi_test name)
+  cmake_parse_arguments(arg "TORCH" "TIMEOUT" "SOURCES;LINK;LABELS;RANKS" ${ARGN})
+  _tugline_test_binary(${name} tugline_mpi_main)
+  foreach(ranks IN LISTS arg_RANKS)
+    add_test(NAME ${name}.${ranks} COMMAND ${MPIEXEC_EXECUTABLE} -q --oversubscribe --bind-to none
+      ${MPIEXEC_NUMPROC_FLAG} ${ranks} $<TARGET_FILE:${name}> --gtest_brief=1)
+    _tugline_test_properties(${name}.${ranks} mpi)
+    set_tests_properties(${name}.${ranks} PROPERTIES PROCESSORS 2)
+  endforeach()
+endfunction()
+
+macro(_tugline_test_binary name main)
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_LINK} ${main} GTest::gmock GTest::gtest)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+  if(arg_TORCH)
+    tugline_use_torch(${name})
+  endif()
+endmacro()
+
+macro(_tugline_test_properties entry label)
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  set_tests_properties(${entry} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${label};${arg_LABELS}" ENVIRONMENT "${TUGLINE_TEST_ENV}"
+    SKIP_RETURN_CODE 125)
+endmacro()

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace tugline {
+
+class Arena;
+struct OptimConfig;
+struct Range;
+
+/// Settings of one parameter group, resolved (config `optim.groups`: by name pattern, first match wins).
+struct ParamGroup {
+  double lr_factor = 1;       ///< multiplies the scheduled learning rate
+  double weight_decay = 0;
+};
+
+/// Index of the first pattern in `config.groups` that matches the parameter's name, counted from 1; 0 when none does.
+int group_of(const OptimConfig& config, const std::string& parameter_name);
+/// Group 0 (the rest) followed by one per entry of config.groups.
+std::vector<ParamGroup> resolve_groups(const OptimConfig& config);
+
+/// Steps ranges of an arena. All slots (momentum, second moments) are flat buffers with the arena's layout.
+/// Not thread-safe on overlapping ranges; disjoint ranges may be stepped by different threads.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  /// True: any slice can be stepped alone (sgd, adam, adamw, adagrad). False: whole tensors only (norm-based).
+  virtual bool elementwise() const = 0;
+  /// One optimizer step of `range`, which lies in parameter group `group`, with learning rate `lr` (already scheduled, not yet
+  /// multiplied by the group's factor). `step` counts from 1. Gradients are multiplied by `grad_scale` first.
+  virtual void step(const Range& range, int group, double lr, std::int64_t step, double grad_scale) = 0;
+
+  struct SlotBuffer {
+    std::string name;                    ///< "momentum", "exp_avg", ...
+    std::vector<at::Tensor> buffers;     ///< one per flat of the arena
+  };
+  /// What a checkpoint saves beside the parameters.
+  virtual std::vector<SlotBuffer>& slots() = 0;
+};
+
+/// Throws ConfigError on an unknown name. The arena must outlive the optimizer.
+std::unique_ptr<Optimizer> make_optimizer(const OptimConfig& config, Arena& arena);
+
+}  // namespace tugline

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace tugline {
+
+/// Part of an arena: elements [begin, end) of its flat buffer number `buffer`.
+struct Range {
+  int buffer = 0;
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  std::int64_t size() const { return end - begin; }
+};
+
+/// Gives memory for one flat buffer; the result keeps it alive. Default: aligned host memory, zeroed.
+/// `what` is "parameters", "gradients", "buffers" or an optimizer slot's name.
+using ArenaAllocator = std::function<std::shared_ptr<void>(std::size_t bytes, const std::string& what)>;
+
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+struct ArenaOptions {
+  std::int64_t bucket_bytes = 4 << 20;        ///< upper size of a bucket (a larger parameter gets its own)
+  std::int64_t first_bucket_bytes = 1 << 20;  ///< the first to leave during backward is small
+  std::function<int(const std::string& name)> group_of;  ///< parameter group of a name; null: all in group 0
+  ArenaAllocator allocator;                   ///< null: host memory
+};
+
+/// All parameters of a model as views of one flat buffer per dtype, all gradients as views of a second with the same layout.
+/// Buffers are laid out by (bucket, parameter group) in reverse order of registration, each parameter 64-byte aligned; the
+/// padding is zero in both. Order may change between runs: save by name.
+///
+/// The binding survives backward, tied and unused parameters, zero_grad(false). It breaks on zero_grad() (set to none),
+/// torch::load and to(dtype): call rebind() before each step. Not thread-safe; not collective.
+class Arena {
+ public:
+  struct Slot {
+    std::string name;
+    at::Tensor parameter;      ///< the module's own tensor; its data is a view of the flat buffer
+    Range range;               ///< numel() elements, without padding
+    int bucket = 0;
+    int group = 0;
+  };
+  /// One dtype's flat pair; `gradients` is undefined where gradients were not asked for (module buffers).
+  struct Flat {
+    at::Tensor values;       ///< [num_elements]
+    at::Tensor gradients;    ///< [num_elements]
+  };
+  struct Bucket {
+    Range range;
+    std::vector<int> slots;
+  };
+
+  /// Moves the tensors' contents into the arena and binds them. Frozen parameters (requires_grad false) get values but no
+  /// gradient and lie in no bucket. Tied ones must be the same tensor and count once. Throws Error on sparse or non-host tensors.
+  Arena(const std::vector<NamedTensor>& parameters, ArenaOptions options);
+  ~Arena();
+  Arena(Arena&&) noexcept;
+  Arena& operator=(Arena&&) noexcept;
+
+  const std::vector<Slot>& slots() const;          ///< trainable first, then frozen
+  const std::vector<Flat>& flats() const;          ///< one per dtype
+  const std::vector<Bucket>& buckets() const;      ///< in the order in which backward is expected to fill them
+  /// Maximal ranges of one bucket that belong to one parameter group, padding included: what an elementwise optimizer steps.
+  struct Segment {
+    Range range;
+    int group = 0;
+    int bucket = 0;
+  };
+  const std::vector<Segment>& segments() const;
+
+  at::Tensor values(const Range&) const;      ///< flat view
+  at::Tensor gradients(const Range&) const;   ///< flat view
+  /// A new flat buffer per dtype with this layout, zeroed: optimizer slots, residuals, snapshots.
+  std::vector<at::Tensor> like(const std::string& what) const;
+  /// View of parameter `slot` in a buffer made by like(), with the parameter's own shape and strides.
+  at::Tensor view(const std::vector<at::Tensor>& buffers, const Slot& slot) const;
+
+  /// Sets all gradients to zero (one memset per dtype).
+  void zero_gradients();
+  /// Checks every binding by pointer and restores what broke; a detached gradient's contents are copied in, a gradient
+  /// that was set to none counts as zero. Returns how many were restored.
+  int rebind();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// "weight", "layers.0.bias", ...: parameters (or buffers) in order of registration, tied ones once under their first name.
+/// Declared for torch::nn::Module in module_tensors.hpp.
+
+}  // namespace tugline

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tugline/parallel/communicator.hpp"
+
+namespace tugline {
+
+/// All ranks of a job. `main` owns the only one; it starts the backend and ends it. Under mpirun or srun the MPI backend,
+/// otherwise one rank without MPI. Constructor and destructor are collective.
+class World {
+ public:
+  /// `backend`: "auto", "mpi" or "threads" (one rank, no MPI). MPI is started with MPI_THREAD_SERIALIZED or better.
+  World(int& argc, char**& argv, const std::string& backend = "auto");
+  /// Takes a ready communicator: tests, ranks that are threads.
+  explicit World(std::unique_ptr<Communicator> communicator);
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  int rank() const;
+  int size() const;
+  int local_rank() const;          ///< among the ranks of this host
+  int local_size() const;
+  const std::vector<std::string>& hosts() const;   ///< one name per rank
+  Communicator& communicator();    ///< gradients
+  Communicator& control();         ///< records, agreement, evaluation; same ranks, a channel of its own
+  std::string description() const; ///< "2 ranks on 1 host, mpi (Open MPI 4.1.4), thread level serialized"
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Runs `body`, which may throw, on every rank and agrees on the outcome (collective): when all succeed, returns; when all fail
+/// alike or some fail, every rank throws the lowest failing rank's error (same kind, same text). For phases such as
+/// reading config and data, where every rank must leave by the same door.
+void agree(Communicator& control, const std::function<void()>& body);
+
+/// Compares (name, value) facts across ranks (collective). Throws DisagreeError naming the first that differs, the
+/// ranks and both values. Ranks must pass the same names in the same order.
+void require_equal(Communicator& control, const std::vector<std::pair<std::string, std::string>>& facts);
+
+}  // namespace tugline
