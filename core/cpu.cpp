@@ -54,7 +54,8 @@ double cgroup_cores(const fs::path& root) {
     if (first == line.npos || second == line.npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1), group = line.substr(second + 1);
     if (controllers.empty()) {
-      for (const char* mount : {"sys/fs/cgroup", "sys/fs/cgroup/unified"}) cores = tighter(cores, tightest(root / mount, group, v2));
+      for (const char* mount : {"sys/fs/cgroup", "sys/fs/cgroup/unified"})
+        cores = tighter(cores, tightest(root / mount, group, v2));
     } else if (("," + controllers + ",").find(",cpu,") != std::string::npos) {
       const fs::path mount = root / "sys/fs/cgroup" / controllers;
       cores = tighter(cores, tightest(fs::exists(mount) ? mount : root / "sys/fs/cgroup/cpu", group, v1));
@@ -120,16 +121,20 @@ std::vector<int> parse_core_list(const std::string& text) {
   return cores;
 }
 
-int default_threads_per_rank(const CpuBudget& mine, int local_ranks) { return std::max(1, mine.usable / std::max(1, local_ranks)); }
+int default_threads_per_rank(const CpuBudget& mine, int local_ranks) {
+  return std::max(1, mine.usable / std::max(1, local_ranks));
+}
 
 int default_threads_per_rank(const CpuBudget& mine, std::span<const std::vector<int>> local_cores) {
   int overlapping = 0;
   for (const std::vector<int>& other : local_cores) {
-    overlapping += std::find_first_of(other.begin(), other.end(), mine.cores.begin(), mine.cores.end()) != other.end() ? 1 : 0;
+    overlapping +=
+        std::find_first_of(other.begin(), other.end(), mine.cores.begin(), mine.cores.end()) != other.end() ? 1 : 0;
   }
   int threads = mine.affinity_cores / std::max(1, overlapping);
   if (mine.cgroup_cores > 0) {
-    threads = std::min(threads, static_cast<int>(mine.cgroup_cores / static_cast<double>(std::max<std::size_t>(1, local_cores.size()))));
+    threads = std::min(
+        threads, static_cast<int>(mine.cgroup_cores / static_cast<double>(std::max<std::size_t>(1, local_cores.size()))));
   }
   return std::max(1, threads);
 }

@@ -10,11 +10,11 @@ namespace tugline {
 
 /// What this process may use of its machine's processors.
 struct CpuBudget {
-  std::vector<int> cores;     ///< the ids it may run on (its affinity, ascending)
-  int affinity_cores = 1;     ///< how many those are
-  int online_cores = 1;       ///< what the machine has
-  double cgroup_cores = 0;    ///< CPU quota of its control group (v1 or v2), in cores; 0: no limit
-  int usable = 1;             ///< the smaller of the two, whole cores, at least 1
+  std::vector<int> cores;   ///< the ids it may run on (its affinity, ascending)
+  int affinity_cores = 1;   ///< how many those are
+  int online_cores = 1;     ///< what the machine has
+  double cgroup_cores = 0;  ///< CPU quota of its control group (v1 or v2), in cores; 0: no limit
+  int usable = 1;           ///< the smaller of the two, whole cores, at least 1
 };
 
 /// Reads /proc and /sys below `root`; what is missing there counts as no limit. Never throws.
@@ -26,8 +26,8 @@ std::vector<int> parse_core_list(const std::string& text);
 
 /// Threads for each of `local_ranks` ranks of one host that share all their cores: usable / local_ranks, at least 1.
 int default_threads_per_rank(const CpuBudget& mine, int local_ranks);
-/// The same where ranks may be bound to cores of their own: `local_cores` has the cores of every rank of this host (this one
-/// too). Cores are divided among the ranks that overlap with this one, the quota among all of the host.
+/// The same where ranks may be bound to cores of their own: `local_cores` has the cores of every rank of this host (this
+/// one too). Cores are divided among the ranks that overlap with this one, the quota among all of the host.
 int default_threads_per_rank(const CpuBudget& mine, std::span<const std::vector<int>> local_cores);
 
 }  // namespace tugline

@@ -31,9 +31,12 @@ State& state() {
 
 spdlog::level::level_enum spdlog_level(Level level) {
   switch (level) {
-    case Level::info: return spdlog::level::info;
-    case Level::warn: return spdlog::level::warn;
-    case Level::error: break;
+    case Level::info:
+      return spdlog::level::info;
+    case Level::warn:
+      return spdlog::level::warn;
+    case Level::error:
+      break;
   }
   return spdlog::level::err;
 }

@@ -8,8 +8,9 @@
 #include <string_view>
 #include <utility>
 
-/// What a run says to people, apart from its results. Every rank writes all of it to its own file, where one is open. The console
-/// gets rank 0's lines, the same warning only once, and every rank's errors. Thread-safe; nothing here throws but open_rank_file.
+/// What a run says to people, apart from its results. Every rank writes all of it to its own file, where one is open. The
+/// console gets rank 0's lines, the same warning only once, and every rank's errors. Thread-safe; nothing here throws but
+/// open_rank_file.
 namespace tugline::log {
 
 enum class Level { info, warn, error };
@@ -36,8 +37,8 @@ void set_rank(int rank);
 void open_rank_file(const std::filesystem::path& file, int rank);
 void close_rank_file() noexcept;
 
-/// Where console lines go; they come without a newline. Whoever draws on the terminal takes them here, so that a line never lands
-/// in a drawing; null gives them back to stderr. It must not log itself.
+/// Where console lines go; they come without a newline. Whoever draws on the terminal takes them here, so that a line never
+/// lands in a drawing; null gives them back to stderr. It must not log itself.
 using Console = std::function<void(std::string_view line)>;
 void set_console(Console console);
 

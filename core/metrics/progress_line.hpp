@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <iosfwd>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "tugline/core/metrics/console_mode.hpp"
+#include "tugline/core/metrics/sink.hpp"
+
+namespace tugline {
+
+class Clock;
+
+struct ProgressOptions {
+  ConsoleMode mode = ConsoleMode::plain;
+  int columns = 0;  ///< live: width of the terminal; 0: 80
+  double plain_interval_seconds = 5;
+};
+
+/// Tells a person how the run goes:
+///
+///     epoch 3  step 240/1200  loss 0.3120  accuracy 91.2 %  validation 96.8 %  4210 samples/s  3:58 left  waiting 2 %
+///
+/// live: redrawn in place, at most 10 times a second, never wider than the terminal; takes over the log's console, so that
+/// log lines appear above it. plain: a line of its own every few seconds. The last state stays on a line of its own.
+class ProgressLine final : public Sink {
+ public:
+  /// `out` and `clock` must outlive it.
+  ProgressLine(std::ostream& out, const Clock& clock, ProgressOptions options);
+  ~ProgressLine() override;
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  void step(const StepRecord&) override;
+  void evaluation(const EvalRecord&) override;
+  void event(std::string_view, const boost::json::object&) override {}
+  /// Writes a line of text above the live line. Any thread.
+  void print(std::string_view line);
+
+ private:
+  std::string text() const;
+  void show();
+  void clear();
+  void finish();
+
+  std::ostream& out_;
+  const Clock& clock_;
+  const ProgressOptions options_;
+  std::mutex mutex_;
+  std::optional<StepRecord> latest_;
+  std::map<std::string, EvalRecord> evaluations_;  // latest per split
+  // Sums of recent steps, older ones fading, so that figures follow the run without flickering.
+  struct Recent {
+    double steps = 0, samples = 0, seconds = 0, wait_seconds = 0;
+  } recent_;
+  double shown_at_ = 0;
+  bool shown_ = false;  // something has been shown
+  bool stale_ = false;  // facts have come since
+  bool drawn_ = false;  // a live line stands on the terminal
+};
+
+}  // namespace tugline

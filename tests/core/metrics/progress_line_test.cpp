@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/core/metrics/progress_line.hpp"
+
+#include <gmock/gmock.h>
+
+#include <memory>
+#include <sstream>
+
+#include "tugline/core/clock.hpp"
+#include "tugline/core/log.hpp"
+
+namespace tugline {
+namespace {
+
+class FakeClock : public Clock {
+ public:
+  double seconds() const override { return now; }
+  double now = 1000;
+};
+
+/// What a terminal would show: \r goes to the line's begin, ESC[K erases to its end.
+std::vector<std::string> screen_of(const std::string& bytes, std::size_t* widest = nullptr) {
+  std::vector<std::string> lines(1);
+  std::size_t column = 0;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    if (bytes.compare(i, 3, "\x1b[K") == 0) {
+      lines.back().resize(std::min(column, lines.back().size()));
+      i += 2;
+    } else if (bytes[i] == '\r') {
+      column = 0;
+    } else if (bytes[i] == '\n') {
+      lines.emplace_back(), column = 0;
+    } else {
+      if (lines.back().size() <= column) lines.back().resize(column + 1);
+      lines.back()[column++] = bytes[i];
+      if (widest) *widest = std::max(*widest, column);
+    }
+  }
+  return lines;
+}
+
+class ProgressLineTest : public testing::Test {
+ protected:
+  void open(ConsoleMode mode, int columns = 120) {
+    line_ = std::make_unique<ProgressLine>(out_, clock_, ProgressOptions{.mode = mode, .columns = columns});
+  }
+  /// A step of 125 samples that took 1/16 s, a fifth of it waiting.
+  void step(std::int64_t number) {
+    StepRecord record;
+    record.epoch = 1 + (number - 1) / 100;
+    record.step = number;
+    record.total_steps = 1200;
+    record.loss = 0.5;
+    record.accuracy = 0.912;
+    record.samples = 125;
+    record.samples_per_second = 2000;
+    record.seconds.wait = 0.0125;
+    clock_.now += 0.0625;
+    line_->step(record);
+  }
+  std::size_t draws() const {
+    const std::string bytes = out_.str();
+    std::size_t count = 0;
+    for (std::size_t at = bytes.find("epoch"); at != bytes.npos; at = bytes.find("epoch", at + 1)) ++count;
+    return count;
+  }
+  FakeClock clock_;
+  std::ostringstream out_;
+  std::unique_ptr<ProgressLine> line_;
+};
+
+TEST_F(ProgressLineTest, SaysItAllInOneLine) {
+  open(ConsoleMode::live);
+  line_->evaluation({.split = "validation", .loss = 0.1, .accuracy = 0.968});
+  for (int number = 1; number <= 200; ++number) step(number);
+  line_.reset();
+  // 1000 steps of 1/16 s are left.
+  EXPECT_THAT(screen_of(out_.str()), testing::ElementsAre("epoch 2  step 200/1200  loss 0.5000  accuracy 91.2 %  "
+                                                          "validation 96.8 %  2000 samples/s  1:03 left  waiting 20 %",
+                                                          ""));
+}
+
+TEST_F(ProgressLineTest, RedrawsAtMostTenTimesASecond) {
+  open(ConsoleMode::live);
+  for (int number = 1; number <= 200; ++number) step(number);  // 12.5 s, every second step is due
+  EXPECT_EQ(draws(), 100u);
+}
+
+TEST_F(ProgressLineTest, NeverReachesTheTerminalsWidth) {
+  std::size_t widest = 0;
+  open(ConsoleMode::live, 40);
+  for (int number = 1; number <= 20; ++number) step(number);
+  line_.reset();
+  screen_of(out_.str(), &widest);
+  EXPECT_EQ(widest, 39u);
+}
+
+TEST_F(ProgressLineTest, LogLinesStandAboveTheLiveLineUnsmeared) {
+  open(ConsoleMode::live);
+  step(1);
+  log::warn("disk is getting full, {} %", 97);
+  step(2), step(3);
+  log::info("checkpoint written");
+  line_.reset();
+  EXPECT_THAT(screen_of(out_.str()), testing::ElementsAre("warning: disk is getting full, 97 %", "checkpoint written",
+                                                          testing::StartsWith("epoch 1  step 3/"), ""));
+}
+
+TEST_F(ProgressLineTest, LogGoesBackToStderrAfterwards) {
+  open(ConsoleMode::live);
+  line_.reset();
+  testing::internal::CaptureStderr();
+  log::info("after the run");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "after the run\n");
+  EXPECT_EQ(out_.str(), "");
+}
+
+TEST_F(ProgressLineTest, PlainIsALineEveryFewSecondsAndTheLastState) {
+  open(ConsoleMode::plain);
+  for (int number = 1; number <= 250; ++number) step(number);  // 80 steps are 5 s
+  line_.reset();
+  const std::string bytes = out_.str();
+  EXPECT_EQ(bytes.find_first_of("\r\x1b"), std::string::npos);
+  EXPECT_THAT(screen_of(bytes),
+              testing::ElementsAre(testing::HasSubstr("step 1/1200"), testing::HasSubstr("step 81/1200"),
+                                   testing::HasSubstr("step 161/1200"), testing::HasSubstr("step 241/1200"),
+                                   testing::HasSubstr("step 250/1200"), ""));
+}
+
+TEST_F(ProgressLineTest, TheLastStateStandsOnce) {
+  open(ConsoleMode::plain);
+  step(1);
+  line_.reset();
+  EXPECT_EQ(draws(), 1u);
+}
+
+TEST_F(ProgressLineTest, SaysNothingWithoutFacts) {
+  open(ConsoleMode::live);
+  line_.reset();
+  EXPECT_EQ(out_.str(), "");
+}
+
+TEST_F(ProgressLineTest, WithoutTotalAccuracyOrSpeedItSaysWhatItKnows) {
+  open(ConsoleMode::plain);
+  StepRecord record;
+  record.epoch = 1;
+  record.step = 5;
+  record.loss = 12345.6;
+  line_->step(record);
+  line_.reset();
+  EXPECT_EQ(out_.str(), "epoch 1  step 5  loss 12346\n");
+}
+
+}  // namespace
+}  // namespace tugline
