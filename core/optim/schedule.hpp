@@ -17,14 +17,15 @@ class Schedule {
     std::int64_t steps_per_epoch = 0;
     std::int64_t global_batch = 0;
   };
+  /// Throws ConfigError when the settings do not fit together.
   Schedule(const OptimConfig& config, Horizon horizon);
   /// Learning rate of step `step`, counted from 0.
   double lr(std::int64_t step) const;
 
  private:
-  enum class Shape { constant, step, cosine, linear, wsd } shape_;
+  enum class Shape { constant, step, cosine, linear, wsd } shape_ = Shape::constant;
   double peak_ = 0, final_factor_ = 0, gamma_ = 0;
-  std::int64_t warmup_ = 0, total_ = 0, decay_ = 0, every_ = 0;
+  std::int64_t warmup_ = 0, total_ = 0, decay_ = 0, every_ = 1;   // steps
 };
 
 }  // namespace tugline

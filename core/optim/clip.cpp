@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/core/optim/clip.hpp"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+
+namespace tugline {
+namespace {
+
+/// Blocks of a fixed size, each summed in lanes: the order of additions depends on the length alone.
+constexpr std::int64_t kBlock = 1 << 15;
+constexpr std::int64_t kLanes = 8;
+
+template <typename T>
+double block_sum_of_squares(const T* values, std::int64_t count) {
+  std::array<double, kLanes> sums{};
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      const auto value = static_cast<double>(values[i + lane]);
+      sums[static_cast<std::size_t>(lane)] += value * value;
+    }
+  }
+  for (; i < count; ++i) sums[0] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
+template <typename T>
+double sum_of_squares(const T* values, std::int64_t count) {
+  const std::int64_t num_blocks = (count + kBlock - 1) / kBlock;
+  std::vector<double> partial(static_cast<std::size_t>(num_blocks));
+  at::parallel_for(0, num_blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      const std::int64_t offset = block * kBlock;
+      partial[static_cast<std::size_t>(block)] = block_sum_of_squares(values + offset, std::min(kBlock, count - offset));
+    }
+  });
+  return std::accumulate(partial.begin(), partial.end(), 0.0);
+}
+
+double squared_norm(const at::Tensor& flat) {
+  if (flat.scalar_type() == at::kDouble) return sum_of_squares(flat.const_data_ptr<double>(), flat.numel());
+  const at::Tensor narrow = flat.to(at::kFloat);   // the same tensor when it is float32 already
+  return sum_of_squares(narrow.const_data_ptr<float>(), narrow.numel());
+}
+
+}  // namespace
+
+double squared_norm(const Arena& arena, std::span<const Range> ranges) {
+  double sum = 0;
+  for (const Range& range : ranges) sum += squared_norm(arena.gradients(range));
+  return sum;
+}
+
+double clip_factor(double norm, double max_norm) { return std::min(1.0, max_norm / (norm + 1e-6)); }
+
+void clip_by_value(const Arena& arena, std::span<const Range> ranges, double limit) {
+  for (const Range& range : ranges) arena.gradients(range).clamp_(-limit, limit);
+}
+
+}  // namespace tugline

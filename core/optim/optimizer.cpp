@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/core/optim/optimizer.hpp"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <mutex>
+#include <tuple>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_fused_adagrad.h>
+#include <ATen/ops/_fused_adam.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/_fused_sgd.h>
+#include <ATen/ops/zeros.h>
+
+#include "tugline/core/config/run_config.hpp"
+#include "tugline/core/error.hpp"
+#include "tugline/core/state/arena.hpp"
+
+namespace tugline {
+namespace {
+
+/// One range as the fused kernels want it. Made once per range, so that a step allocates nothing.
+struct RangeViews {
+  at::Tensor values, gradients;
+  std::vector<at::Tensor> slots;
+  at::Tensor step = at::zeros({1}, at::kFloat);             // adam and adagrad read the step from a tensor
+  at::Tensor inverse_scale = at::zeros({1}, at::kFloat);    // ATen divides gradients by it
+};
+
+/// What one call of a fused kernel gets beside the views.
+struct StepArguments {
+  double lr, weight_decay;
+  bool first;
+  std::optional<at::Tensor> inverse_scale;
+};
+
+/// What the four have in common; each adds its slots and its kernel.
+class FusedOptimizer : public Optimizer {
+ public:
+  FusedOptimizer(const OptimConfig& config, Arena& arena, const std::vector<std::string>& slot_names)
+      : config_(config), groups_(resolve_groups(config)), arena_(arena) {
+    for (const std::string& name : slot_names) slots_.push_back({name, arena.like(name)});
+  }
+
+  bool elementwise() const override { return true; }
+  std::vector<SlotBuffer>& slots() override { return slots_; }
+
+  void step(const Range& range, int group, double lr, std::int64_t step, double grad_scale) override {
+    if (range.size() == 0) return;
+    const at::NoGradGuard no_grad;
+    const std::shared_ptr<RangeViews> views = views_of(range);
+    const ParamGroup& settings = groups_.at(static_cast<std::size_t>(group));
+    StepArguments arguments{lr * settings.lr_factor, settings.weight_decay, step == 1, std::nullopt};
+    views->step.data_ptr<float>()[0] = static_cast<float>(step);
+    if (grad_scale != 1 && views->values.scalar_type() == at::kFloat) {
+      views->inverse_scale.data_ptr<float>()[0] = static_cast<float>(1 / grad_scale);
+      arguments.inverse_scale = views->inverse_scale;
+    } else if (grad_scale != 1) {
+      views->gradients.mul_(grad_scale);   // the kernels' scale is float32 whatever the gradients are
+    }
+    if (at::isReducedFloatingType(views->values.scalar_type())) {
+      apply_in_float32(*views, arguments);
+    } else {
+      apply(*views, arguments);
+    }
+  }
+
+ protected:
+  virtual void apply(RangeViews& views, const StepArguments& arguments) = 0;
+
+  const OptimConfig config_;
+
+ private:
+  /// ATen's 16-bit kernels round the arithmetic itself; this rounds only what is stored.
+  void apply_in_float32(RangeViews& views, const StepArguments& arguments) {
+    RangeViews wide{views.values.to(at::kFloat), views.gradients.to(at::kFloat), {}, views.step, views.inverse_scale};
+    for (const at::Tensor& slot : views.slots) wide.slots.push_back(slot.to(at::kFloat));
+    apply(wide, arguments);
+    views.values.copy_(wide.values);
+    for (std::size_t i = 0; i < views.slots.size(); ++i) views.slots[i].copy_(wide.slots[i]);
+  }
+
+  std::shared_ptr<RangeViews> views_of(const Range& range) {
+    const std::scoped_lock lock(mutex_);
+    if (views_.size() > kMaxCachedRanges) views_.clear();   // ranges that move, as shares do, must not pile up
+    auto& views = views_[{range.buffer, range.begin, range.end}];
+    if (!views) {
+      views = std::make_shared<RangeViews>();
+      views->values = arena_.values(range);
+      views->gradients = arena_.gradients(range);
+      for (const SlotBuffer& slot : slots_) {
+        views->slots.push_back(slot.buffers.at(static_cast<std::size_t>(range.buffer)).narrow(0, range.begin, range.size()));
+      }
+    }
+    return views;
+  }
+
+  static constexpr std::size_t kMaxCachedRanges = 4096;
+  const std::vector<ParamGroup> groups_;
+  Arena& arena_;
+  std::vector<SlotBuffer> slots_;
+  std::mutex mutex_;
+  std::map<std::tuple<int, std::int64_t, std::int64_t>, std::shared_ptr<RangeViews>> views_;
+};
+
+class Sgd : public FusedOptimizer {
+ public:
+  Sgd(const OptimConfig& config, Arena& arena)
+      : FusedOptimizer(config, arena, config.momentum == 0 ? std::vector<std::string>{} : std::vector<std::string>{"momentum"}) {
+    if (config.nesterov && (config.momentum == 0 || config.dampening != 0)) {
+      throw ConfigError("optim.nesterov: needs optim.momentum above 0 and optim.dampening 0");
+    }
+  }
+
+ private:
+  void apply(RangeViews& views, const StepArguments& a) override {
+    at::_fused_sgd_(views.values, views.gradients, views.slots, a.weight_decay, config_.momentum, a.lr, config_.dampening,
+                    config_.nesterov, /*maximize=*/false, /*is_first_step=*/a.first, a.inverse_scale);
+  }
+};
+
+class Adam : public FusedOptimizer {
+ public:
+  Adam(const OptimConfig& config, Arena& arena, bool decoupled)
+      : FusedOptimizer(config, arena, {"exp_avg", "exp_avg_sq"}), decoupled_(decoupled) {}
+
+ private:
+  void apply(RangeViews& views, const StepArguments& a) override {
+    const auto run = [&](auto kernel) {
+      kernel(views.values, views.gradients, views.slots[0], views.slots[1], /*max_exp_avg_sqs=*/at::TensorList{}, views.step,
+             a.lr, config_.beta1, config_.beta2, a.weight_decay, config_.eps, /*amsgrad=*/false, /*maximize=*/false,
+             a.inverse_scale, /*found_inf=*/std::nullopt);
+    };
+    decoupled_ ? run(at::_ops::_fused_adamw_::call) : run(at::_ops::_fused_adam_::call);
+  }
+
+  bool decoupled_;
+};
+
+class Adagrad : public FusedOptimizer {
+ public:
+  Adagrad(const OptimConfig& config, Arena& arena) : FusedOptimizer(config, arena, {"sum"}) {}
+
+ private:
+  void apply(RangeViews& views, const StepArguments& a) override {
+    at::_fused_adagrad_(views.values, views.gradients, views.slots[0], views.step, a.lr, config_.lr_decay, a.weight_decay,
+                        config_.eps, /*maximize=*/false, a.inverse_scale);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Optimizer> make_optimizer(const OptimConfig& config, Arena& arena) {
+  if (config.name == "sgd") return std::make_unique<Sgd>(config, arena);
+  if (config.name == "adam") return std::make_unique<Adam>(config, arena, false);
+  if (config.name == "adamw") return std::make_unique<Adam>(config, arena, true);
+  if (config.name == "adagrad") return std::make_unique<Adagrad>(config, arena);
+  throw ConfigError(fmt::format("optim.name: unknown optimizer '{}'; choose sgd, adam, adamw or adagrad", config.name));
+}
+
+}  // namespace tugline
