@@ -45,8 +45,8 @@ at::Tensor per_channel(const at::Tensor& values, const at::Tensor& x) {
 }
 
 struct GlobalStatistics {
-  at::Tensor mean, var;   // [channels], float64; var is the biased one
-  double count = 0;       // elements per channel over all ranks
+  at::Tensor mean, var;  // [channels], float64; var is the biased one
+  double count = 0;      // elements per channel over all ranks
 };
 
 /// One reduction of [sums, sums of squares, count]. Float64, so that the difference of squares loses nothing.
@@ -131,7 +131,7 @@ at::Tensor BatchNorm::forward_sync(const at::Tensor& input) {
       running.mul_(1 - momentum_).add_(now.to(running.scalar_type()), momentum_);
     };
     blend(running_mean_, global.mean);
-    blend(running_var_, global.var * (global.count / std::max(global.count - 1, 1.0)));   // unbiased, as torch keeps it
+    blend(running_var_, global.var * (global.count / std::max(global.count - 1, 1.0)));  // unbiased, as torch keeps it
   }
   return SyncNormalise::apply(input, weight_, bias_, global, eps_, all_reduce_);
 }
@@ -143,7 +143,8 @@ void set_batch_norm_reduction(torch::nn::Module& module, AllReduce all_reduce) {
 
 bool has_batch_norm(const torch::nn::Module& module) {
   if (dynamic_cast<const BatchNorm*>(&module) || dynamic_cast<const torch::nn::BatchNorm1dImpl*>(&module) ||
-      dynamic_cast<const torch::nn::BatchNorm2dImpl*>(&module) || dynamic_cast<const torch::nn::BatchNorm3dImpl*>(&module)) {
+      dynamic_cast<const torch::nn::BatchNorm2dImpl*>(&module) ||
+      dynamic_cast<const torch::nn::BatchNorm3dImpl*>(&module)) {
     return true;
   }
   const auto children = module.children();

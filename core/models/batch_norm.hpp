@@ -12,8 +12,8 @@ namespace tugline {
 using AllReduce = std::function<void(at::Tensor&)>;
 
 enum class BatchNormMode {
-  local,   ///< each rank normalises by its own samples; running statistics differ between ranks
-  sync,    ///< statistics of the global batch, each sample counting once; every rank needs at least one sample
+  local,  ///< each rank normalises by its own samples; running statistics differ between ranks
+  sync,   ///< statistics of the global batch, each sample counting once; every rank needs at least one sample
 };
 
 /// Batch norm over dimension 1 of [batch, channels, ...], with torch::nn::BatchNorm2d's parameters, buffers and formulas.

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
 #include <numeric>
 
 #include <ATen/ops/dropout.h>
 #include <ATen/ops/max_pool2d.h>
+#include <c10/util/StringUtil.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
@@ -58,9 +57,9 @@ class Convnet : public Model {
     Stage stage;
     // A norm subtracts the mean, so a bias before it would never get a gradient.
     const bool bias = config.norm == "none";
-    stage.convolution = register_module(fmt::format("conv{}", index),
+    stage.convolution = register_module(c10::str("conv", index),
                                         torch::nn::Conv2d(torch::nn::Conv2dOptions(in, out, 3).padding(1).bias(bias)));
-    const std::string norm_name = fmt::format("norm{}", index);
+    const std::string norm_name = c10::str("norm", index);
     if (config.norm == "group") {
       const std::int64_t groups = std::gcd<std::int64_t, std::int64_t>(out, 8);
       stage.group_norm = register_module(norm_name, torch::nn::GroupNorm(torch::nn::GroupNormOptions(groups, out)));
@@ -68,7 +67,7 @@ class Convnet : public Model {
       const auto mode = config.batch_norm == "sync" ? BatchNormMode::sync : BatchNormMode::local;
       stage.batch_norm = register_module(norm_name, std::make_shared<BatchNorm>(out, mode));
     } else if (config.norm != "none") {
-      throw ConfigError(fmt::format("model.norm: unknown norm '{}'; choose group, batch or none", config.norm));
+      throw ConfigError(c10::str("model.norm: unknown norm '", config.norm, "'; choose group, batch or none"));
     }
     return stage;
   }
@@ -84,13 +83,13 @@ std::vector<std::int64_t> image_shape(const SampleSpec& spec, std::size_t num_st
   std::vector<std::int64_t> image = spec.input_shape;
   if (image.size() == 2) image.insert(image.begin(), 1);
   if (image.size() != 3) {
-    throw ConfigError(fmt::format("model.name: 'convnet' needs images [channels, height, width], but a sample has {} "
-                                  "dimension(s); use mlp", spec.input_shape.size()));
+    throw ConfigError(c10::str("model.name: 'convnet' needs images [channels, height, width], but a sample has ",
+                               spec.input_shape.size(), " dimension(s); use mlp"));
   }
   const std::int64_t side = std::min(image[1], image[2]);
   if (num_stages >= 63 || (side >> num_stages) < 1) {
-    throw ConfigError(fmt::format("model.channels: {} stages halve a {}x{} image to nothing; use fewer", num_stages, image[1],
-                                  image[2]));
+    throw ConfigError(c10::str("model.channels: ", num_stages, " stages halve a ", image[1], "x", image[2],
+                               " image to nothing; use fewer"));
   }
   return image;
 }
@@ -98,7 +97,7 @@ std::vector<std::int64_t> image_shape(const SampleSpec& spec, std::size_t num_st
 }  // namespace
 
 std::shared_ptr<Model> build_convnet(const ModelConfig& config, const SampleSpec& spec) {
-  num_input_features(spec, "convnet");   // tokens are not an image
+  num_input_features(spec, "convnet");  // tokens are not an image
   return std::make_shared<Convnet>(config, image_shape(spec, config.channels.size()), num_outputs(spec, "convnet"));
 }
 

@@ -21,7 +21,8 @@ class LinearModel : public Model {
 }  // namespace
 
 std::shared_ptr<Model> build_linear(const ModelConfig&, const SampleSpec& spec) {
-  return std::make_shared<LinearModel>(num_input_features(spec, "linear"), num_outputs(spec, "linear"));
+  const std::int64_t features = num_input_features(spec, "linear");
+  return std::make_shared<LinearModel>(features, num_outputs(spec, "linear"));
 }
 
 }  // namespace tugline

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
 #include <ATen/ops/dropout.h>
+#include <c10/util/StringUtil.h>
 #include <torch/nn/modules/linear.h>
 
 #include "tugline/core/config/run_config.hpp"
@@ -15,7 +14,7 @@ class Mlp : public Model {
   Mlp(const ModelConfig& config, std::int64_t features, std::int64_t outputs)
       : activation_(activation_named(config.activation)), dropout_(config.dropout) {
     for (std::size_t i = 0; i < config.hidden.size(); ++i) {
-      hidden_.push_back(register_module(fmt::format("hidden{}", i), torch::nn::Linear(features, config.hidden[i])));
+      hidden_.push_back(register_module(c10::str("hidden", i), torch::nn::Linear(features, config.hidden[i])));
       features = config.hidden[i];
     }
     output_ = register_module("output", torch::nn::Linear(features, outputs));
@@ -40,7 +39,8 @@ class Mlp : public Model {
 }  // namespace
 
 std::shared_ptr<Model> build_mlp(const ModelConfig& config, const SampleSpec& spec) {
-  return std::make_shared<Mlp>(config, num_input_features(spec, "mlp"), num_outputs(spec, "mlp"));
+  const std::int64_t features = num_input_features(spec, "mlp");
+  return std::make_shared<Mlp>(config, features, num_outputs(spec, "mlp"));
 }
 
 }  // namespace tugline

@@ -23,6 +23,8 @@ std::vector<NamedTensor> named_parameters_of(const torch::nn::Module& module) {
   return without_repeats(module.named_parameters());
 }
 
-std::vector<NamedTensor> named_buffers_of(const torch::nn::Module& module) { return without_repeats(module.named_buffers()); }
+std::vector<NamedTensor> named_buffers_of(const torch::nn::Module& module) {
+  return without_repeats(module.named_buffers());
+}
 
 }  // namespace tugline

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/models/registry.hpp"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <mutex>
-#include <numeric>
+#include <string_view>
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <c10/util/StringUtil.h>
 
+#include "tugline/core/config/nearest.hpp"
 #include "tugline/core/config/run_config.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/core/models/builders.hpp"
@@ -37,21 +36,6 @@ class SeededGenerator {
   at::Tensor old_state_;
 };
 
-/// Levenshtein distance.
-std::size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i + 1);
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t substituted = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({substituted, diagonal + 1, row[j] + 1});
-    }
-  }
-  return row.back();
-}
-
 }  // namespace
 
 ModelRegistry::ModelRegistry() {
@@ -64,7 +48,7 @@ ModelRegistry::ModelRegistry() {
 
 void ModelRegistry::add(std::string name, std::string help, ModelBuilder builder) {
   if (std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.name == name; })) {
-    throw Error(fmt::format("a model named '{}' is registered already; give yours another name", name));
+    throw Error(c10::str("a model named '", name, "' is registered already; give yours another name"));
   }
   entries_.push_back({std::move(name), std::move(help), std::move(builder)});
 }
@@ -75,13 +59,14 @@ std::shared_ptr<Model> ModelRegistry::build(const ModelConfig& config, const Sam
     const SeededGenerator seeded(seed);
     return entry.builder(config, spec);
   }
-  const auto nearest = std::min_element(entries_.begin(), entries_.end(), [&](const Entry& a, const Entry& b) {
-    return edit_distance(a.name, config.name) < edit_distance(b.name, config.name);
-  });
-  std::vector<std::string> names;
-  for (const Entry& entry : entries_) names.push_back(entry.name);
-  throw ConfigError(fmt::format("model.name: unknown model '{}'; did you mean {}? (known: {})", config.name, nearest->name,
-                                fmt::join(names, ", ")));
+  std::vector<std::string_view> names;
+  std::string known;
+  for (const Entry& entry : entries_) {
+    names.push_back(entry.name);
+    known += (known.empty() ? "" : ", ") + entry.name;
+  }
+  throw ConfigError(c10::str("model.name: unknown model '", config.name, "'",
+                             config::did_you_mean(config::nearest_word(config.name, names)), " (known: ", known, ")"));
 }
 
 }  // namespace tugline

@@ -26,7 +26,7 @@ using ModelBuilder = std::function<std::shared_ptr<Model>(const ModelConfig&, co
 /// Name -> builder. The shipped models are there from the start; a user's own program adds to it.
 class ModelRegistry {
  public:
-  ModelRegistry();   ///< linear, mlp, convnet, transformer
+  ModelRegistry();  ///< linear, mlp, convnet, transformer
   /// Throws Error when the name is taken.
   void add(std::string name, std::string help, ModelBuilder builder);
   /// Builds with weights that depend on `seed` alone (not on rank, thread count or what was drawn before).

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
 #include <cmath>
 
 #include <ATen/ops/dropout.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <c10/util/StringUtil.h>
 #include <torch/nn/init.h>
 #include <torch/nn/modules/embedding.h>
 #include <torch/nn/modules/linear.h>
@@ -46,7 +45,7 @@ class Block : public torch::nn::Module {
     init(feed_out_, residual_std);
   }
 
-  at::Tensor forward(const at::Tensor& input) {   // [batch, time, width]
+  at::Tensor forward(const at::Tensor& input) {  // [batch, time, width]
     const at::Tensor x = input + drop(attention(attention_norm_(input)));
     return x + drop(feed_out_(activation_(feed_in_(feed_norm_(x)))));
   }
@@ -55,8 +54,8 @@ class Block : public torch::nn::Module {
   at::Tensor attention(const at::Tensor& x) {
     // [batch, time, 3, heads, width / heads] -> three of [batch, heads, time, width / heads]
     const auto parts = qkv_(x).unflatten(-1, {3, heads_, x.size(-1) / heads_}).permute({2, 0, 3, 1, 4}).unbind(0);
-    const at::Tensor mixed =
-        at::scaled_dot_product_attention(parts[0], parts[1], parts[2], /*attn_mask=*/{}, /*dropout_p=*/0.0, /*is_causal=*/true);
+    const at::Tensor mixed = at::scaled_dot_product_attention(parts[0], parts[1], parts[2], /*attn_mask=*/{},
+                                                              /*dropout_p=*/0.0, /*is_causal=*/true);
     return attention_out_(mixed.transpose(1, 2).flatten(2));
   }
 
@@ -81,11 +80,12 @@ class Transformer : public Model {
     torch::nn::init::normal_(tokens_->weight, 0, 0.02);
     torch::nn::init::normal_(positions_->weight, 0, 0.02);
     for (std::int64_t i = 0; i < config.layers; ++i) {
-      blocks_.push_back(register_module(fmt::format("block{}", i), std::make_shared<Block>(config)));
+      blocks_.push_back(register_module(c10::str("block", i), std::make_shared<Block>(config)));
     }
     norm_ = register_module("norm", layer_norm(config.width));
     if (!config.tied) {
-      output_ = register_module("output", torch::nn::Linear(torch::nn::LinearOptions(config.width, vocabulary).bias(false)));
+      output_ =
+          register_module("output", torch::nn::Linear(torch::nn::LinearOptions(config.width, vocabulary).bias(false)));
       torch::nn::init::normal_(output_->weight, 0, 0.02);
     }
   }
@@ -93,7 +93,7 @@ class Transformer : public Model {
   at::Tensor forward(const at::Tensor& input) override {
     const std::int64_t context = positions_->weight.size(0);
     if (input.size(1) > context) {
-      throw Error(fmt::format("transformer: {} tokens given, but the model was built for at most {}", input.size(1), context));
+      throw Error(c10::str("transformer: ", input.size(1), " tokens given, but the model was built for at most ", context));
     }
     at::Tensor x = tokens_(input) + positions_->weight.narrow(0, 0, input.size(1));
     if (dropout_ > 0) x = at::dropout(x, dropout_, is_training());
@@ -118,7 +118,7 @@ std::shared_ptr<Model> build_transformer(const ModelConfig& config, const Sample
     throw ConfigError("model.name: 'transformer' needs data of tokens [time] with a target for each; use data.name: text");
   }
   if (config.heads < 1 || config.width % config.heads != 0) {
-    throw ConfigError(fmt::format("model.width: {} is not a multiple of model.heads: {}", config.width, config.heads));
+    throw ConfigError(c10::str("model.width: ", config.width, " is not a multiple of model.heads: ", config.heads));
   }
   return std::make_shared<Transformer>(config, spec.num_classes, spec.input_shape[0]);
 }

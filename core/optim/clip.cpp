@@ -45,7 +45,7 @@ double sum_of_squares(const T* values, std::int64_t count) {
 
 double squared_norm(const at::Tensor& flat) {
   if (flat.scalar_type() == at::kDouble) return sum_of_squares(flat.const_data_ptr<double>(), flat.numel());
-  const at::Tensor narrow = flat.to(at::kFloat);   // the same tensor when it is float32 already
+  const at::Tensor narrow = flat.to(at::kFloat);  // the same tensor when it is float32 already
   return sum_of_squares(narrow.const_data_ptr<float>(), narrow.numel());
 }
 

@@ -7,7 +7,7 @@
 namespace tugline {
 
 int group_of(const OptimConfig& config, const std::string& parameter_name, std::int64_t dim) {
-  std::size_t index = 0;   // the rest
+  std::size_t index = 0;  // the rest
   for (std::size_t i = 0; i < config.groups.size() && index == 0; ++i) {
     if (fnmatch(config.groups[i].match.c_str(), parameter_name.c_str(), FNM_NOESCAPE) == 0) index = i + 1;
   }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/optim/optimizer.hpp"
 
-#include <fmt/format.h>
-
 #include <map>
 #include <mutex>
 #include <tuple>
@@ -13,6 +11,7 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/zeros.h>
+#include <c10/util/StringUtil.h>
 
 #include "tugline/core/config/run_config.hpp"
 #include "tugline/core/error.hpp"
@@ -25,8 +24,8 @@ namespace {
 struct RangeViews {
   at::Tensor values, gradients;
   std::vector<at::Tensor> slots;
-  at::Tensor step = at::zeros({1}, at::kFloat);             // adam and adagrad read the step from a tensor
-  at::Tensor inverse_scale = at::zeros({1}, at::kFloat);    // ATen divides gradients by it
+  at::Tensor step = at::zeros({1}, at::kFloat);           // adam and adagrad read the step from a tensor
+  at::Tensor inverse_scale = at::zeros({1}, at::kFloat);  // ATen divides gradients by it
 };
 
 /// What one call of a fused kernel gets beside the views.
@@ -58,7 +57,7 @@ class FusedOptimizer : public Optimizer {
       views->inverse_scale.data_ptr<float>()[0] = static_cast<float>(1 / grad_scale);
       arguments.inverse_scale = views->inverse_scale;
     } else if (grad_scale != 1) {
-      views->gradients.mul_(grad_scale);   // the kernels' scale is float32 whatever the gradients are
+      views->gradients.mul_(grad_scale);  // the kernels' scale is float32 whatever the gradients are
     }
     if (at::isReducedFloatingType(views->values.scalar_type())) {
       apply_in_float32(*views, arguments);
@@ -84,14 +83,15 @@ class FusedOptimizer : public Optimizer {
 
   std::shared_ptr<RangeViews> views_of(const Range& range) {
     const std::scoped_lock lock(mutex_);
-    if (views_.size() > kMaxCachedRanges) views_.clear();   // ranges that move, as shares do, must not pile up
+    if (views_.size() > kMaxCachedRanges) views_.clear();  // ranges that move, as shares do, must not pile up
     auto& views = views_[{range.buffer, range.begin, range.end}];
     if (!views) {
       views = std::make_shared<RangeViews>();
       views->values = arena_.values(range);
       views->gradients = arena_.gradients(range);
       for (const SlotBuffer& slot : slots_) {
-        views->slots.push_back(slot.buffers.at(static_cast<std::size_t>(range.buffer)).narrow(0, range.begin, range.size()));
+        views->slots.push_back(
+            slot.buffers.at(static_cast<std::size_t>(range.buffer)).narrow(0, range.begin, range.size()));
       }
     }
     return views;
@@ -108,7 +108,8 @@ class FusedOptimizer : public Optimizer {
 class Sgd : public FusedOptimizer {
  public:
   Sgd(const OptimConfig& config, Arena& arena)
-      : FusedOptimizer(config, arena, config.momentum == 0 ? std::vector<std::string>{} : std::vector<std::string>{"momentum"}) {
+      : FusedOptimizer(config, arena,
+                       config.momentum == 0 ? std::vector<std::string>{} : std::vector<std::string>{"momentum"}) {
     if (config.nesterov && (config.momentum == 0 || config.dampening != 0)) {
       throw ConfigError("optim.nesterov: needs optim.momentum above 0 and optim.dampening 0");
     }
@@ -129,9 +130,9 @@ class Adam : public FusedOptimizer {
  private:
   void apply(RangeViews& views, const StepArguments& a) override {
     const auto run = [&](auto kernel) {
-      kernel(views.values, views.gradients, views.slots[0], views.slots[1], /*max_exp_avg_sqs=*/at::TensorList{}, views.step,
-             a.lr, config_.beta1, config_.beta2, a.weight_decay, config_.eps, /*amsgrad=*/false, /*maximize=*/false,
-             a.inverse_scale, /*found_inf=*/std::nullopt);
+      kernel(views.values, views.gradients, views.slots[0], views.slots[1], /*max_exp_avg_sqs=*/at::TensorList{},
+             views.step, a.lr, config_.beta1, config_.beta2, a.weight_decay, config_.eps, /*amsgrad=*/false,
+             /*maximize=*/false, a.inverse_scale, /*found_inf=*/std::nullopt);
     };
     decoupled_ ? run(at::_ops::_fused_adamw_::call) : run(at::_ops::_fused_adam_::call);
   }
@@ -157,7 +158,7 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimConfig& config, Arena& aren
   if (config.name == "adam") return std::make_unique<Adam>(config, arena, false);
   if (config.name == "adamw") return std::make_unique<Adam>(config, arena, true);
   if (config.name == "adagrad") return std::make_unique<Adagrad>(config, arena);
-  throw ConfigError(fmt::format("optim.name: unknown optimizer '{}'; choose sgd, adam, adamw or adagrad", config.name));
+  throw ConfigError(c10::str("optim.name: unknown optimizer '", config.name, "'; choose sgd, adam, adamw or adagrad"));
 }
 
 }  // namespace tugline

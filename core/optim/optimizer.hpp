@@ -16,31 +16,31 @@ struct Range;
 
 /// Settings of one parameter group, resolved (config `optim.groups`: by name pattern, first match wins).
 struct ParamGroup {
-  double lr_factor = 1;       ///< multiplies the scheduled learning rate
+  double lr_factor = 1;  ///< multiplies the scheduled learning rate
   double weight_decay = 0;
 };
 
-/// Which of resolve_groups() a parameter of `dim` dimensions belongs to. Patterns of config.groups are tried in order (* any
-/// text, ? one character); biases and norm weights (dim <= 1) get a group of their own where they must not decay.
+/// Which of resolve_groups() a parameter of `dim` dimensions belongs to. Patterns of config.groups are tried in order (*
+/// any text, ? one character); biases and norm weights (dim <= 1) get a group of their own where they must not decay.
 int group_of(const OptimConfig& config, const std::string& parameter_name, std::int64_t dim);
 /// Two per entry of config.groups, the rest first: group 2k for matrices, 2k + 1 for dim <= 1 without weight decay.
 std::vector<ParamGroup> resolve_groups(const OptimConfig& config);
 
 /// Steps ranges of an arena. All slots (momentum, second moments) are flat buffers with the arena's layout.
-/// Not thread-safe on overlapping ranges; disjoint ranges may be stepped by different threads. Cuts at multiples of 64 bytes
-/// give the same bits as no cut (elsewhere ATen's vector and scalar code may round differently).
+/// Not thread-safe on overlapping ranges; disjoint ranges may be stepped by different threads. Cuts at multiples of 64
+/// bytes give the same bits as no cut (elsewhere ATen's vector and scalar code may round differently).
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
   /// True: any slice can be stepped alone (sgd, adam, adamw, adagrad). False: whole tensors only (norm-based).
   virtual bool elementwise() const = 0;
-  /// One optimizer step of `range`, which lies in parameter group `group`, with learning rate `lr` (already scheduled, not yet
-  /// multiplied by the group's factor). `step` counts from 1. Gradients are multiplied by `grad_scale` first, in place.
+  /// One optimizer step of `range`, which lies in parameter group `group`, with learning rate `lr` (already scheduled, not
+  /// yet multiplied by the group's factor). `step` counts from 1. Gradients are multiplied by `grad_scale` first, in place.
   virtual void step(const Range& range, int group, double lr, std::int64_t step, double grad_scale) = 0;
 
   struct SlotBuffer {
-    std::string name;                    ///< "momentum", "exp_avg", ...
-    std::vector<at::Tensor> buffers;     ///< one per flat of the arena; write into them, never replace them
+    std::string name;                 ///< "momentum", "exp_avg", ...
+    std::vector<at::Tensor> buffers;  ///< one per flat of the arena; write into them, never replace them
   };
   /// What a checkpoint saves beside the parameters; zero from the start.
   virtual std::vector<SlotBuffer>& slots() = 0;

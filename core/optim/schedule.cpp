@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/optim/schedule.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <string>
+
+#include <c10/util/StringUtil.h>
 
 #include "tugline/core/config/run_config.hpp"
 #include "tugline/core/error.hpp"
@@ -17,10 +17,11 @@ namespace {
 double scaled_lr(const OptimConfig& config, std::int64_t global_batch) {
   if (config.lr_scale == "none") return config.lr;
   if (config.lr_scale != "linear" && config.lr_scale != "sqrt") {
-    throw ConfigError(fmt::format("optim.lr_scale: unknown scaling '{}'; choose none, linear or sqrt", config.lr_scale));
+    throw ConfigError(c10::str("optim.lr_scale: unknown scaling '", config.lr_scale, "'; choose none, linear or sqrt"));
   }
   if (config.base_batch <= 0) {
-    throw ConfigError(fmt::format("optim.base_batch: lr_scale {} needs the batch that optim.lr was tuned for", config.lr_scale));
+    throw ConfigError(
+        c10::str("optim.base_batch: lr_scale ", config.lr_scale, " needs the batch that optim.lr was tuned for"));
   }
   const double ratio = static_cast<double>(global_batch) / static_cast<double>(config.base_batch);
   return config.lr * (config.lr_scale == "linear" ? ratio : std::sqrt(ratio));
@@ -36,10 +37,11 @@ Schedule::Schedule(const OptimConfig& config, Horizon horizon)
   const ScheduleConfig& schedule = config.schedule;
   const bool in_epochs = schedule.unit == "epoch";
   if (!in_epochs && schedule.unit != "step") {
-    throw ConfigError(fmt::format("optim.schedule.unit: unknown unit '{}'; choose epoch or step", schedule.unit));
+    throw ConfigError(c10::str("optim.schedule.unit: unknown unit '", schedule.unit, "'; choose epoch or step"));
   }
   const auto steps = [&](double length) {
-    return static_cast<std::int64_t>(std::llround(length * (in_epochs ? static_cast<double>(horizon.steps_per_epoch) : 1.0)));
+    return static_cast<std::int64_t>(
+        std::llround(length * (in_epochs ? static_cast<double>(horizon.steps_per_epoch) : 1.0)));
   };
   warmup_ = steps(schedule.warmup);
   decay_ = std::clamp<std::int64_t>(steps(schedule.decay), 0, std::max<std::int64_t>(total_ - warmup_, 0));
@@ -57,8 +59,8 @@ Schedule::Schedule(const OptimConfig& config, Horizon horizon)
   } else if (schedule.name == "wsd") {
     shape_ = Shape::wsd;
   } else {
-    throw ConfigError(fmt::format("optim.schedule.name: unknown schedule '{}'; choose constant, step, cosine, linear or wsd",
-                                  schedule.name));
+    throw ConfigError(c10::str("optim.schedule.name: unknown schedule '", schedule.name,
+                               "'; choose constant, step, cosine, linear or wsd"));
   }
 }
 
@@ -72,11 +74,16 @@ double Schedule::lr(std::int64_t step) const {
   };
   const auto fall = [&](double remaining) { return final_factor_ + (1 - final_factor_) * remaining; };
   switch (shape_) {
-    case Shape::constant: return peak_ * warm;
-    case Shape::step: return peak_ * warm * std::pow(gamma_, static_cast<double>(step / every_));
-    case Shape::cosine: return peak_ * warm * fall(0.5 * (1 + std::cos(std::numbers::pi * progress(warmup_))));
-    case Shape::linear: return peak_ * warm * fall(1 - progress(warmup_));
-    case Shape::wsd: return peak_ * warm * fall(1 - progress(total_ - decay_));
+    case Shape::constant:
+      return peak_ * warm;
+    case Shape::step:
+      return peak_ * warm * std::pow(gamma_, static_cast<double>(step / every_));
+    case Shape::cosine:
+      return peak_ * warm * fall(0.5 * (1 + std::cos(std::numbers::pi * progress(warmup_))));
+    case Shape::linear:
+      return peak_ * warm * fall(1 - progress(warmup_));
+    case Shape::wsd:
+      return peak_ * warm * fall(1 - progress(total_ - decay_));
   }
   return peak_;
 }

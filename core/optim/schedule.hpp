@@ -25,7 +25,7 @@ class Schedule {
  private:
   enum class Shape { constant, step, cosine, linear, wsd } shape_ = Shape::constant;
   double peak_ = 0, final_factor_ = 0, gamma_ = 0;
-  std::int64_t warmup_ = 0, total_ = 0, decay_ = 0, every_ = 1;   // steps
+  std::int64_t warmup_ = 0, total_ = 0, decay_ = 0, every_ = 1;  // steps
 };
 
 }  // namespace tugline

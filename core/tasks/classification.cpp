@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
 #include <numeric>
 
 #include <ATen/core/Reduction.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/tensor.h>
+#include <c10/util/StringUtil.h>
 
 #include "tugline/core/config/run_config.hpp"
 #include "tugline/core/data/dataset.hpp"
@@ -16,8 +15,8 @@
 namespace tugline {
 namespace {
 
-/// Cross entropy of logits [batch, classes] against classes [batch], as at::cross_entropy_loss defines it: with class weights
-/// each sample's loss is multiplied by its class's weight, and the weight of a batch is the sum of those.
+/// Cross entropy of logits [batch, classes] against classes [batch], as at::cross_entropy_loss defines it: with class
+/// weights each sample's loss is multiplied by its class's weight, and the weight of a batch is the sum of those.
 class Classification : public Task {
  public:
   explicit Classification(const TaskConfig& config) : smoothing_(config.label_smoothing) {
@@ -59,7 +58,7 @@ class Classification : public Task {
   }
 
   double smoothing_;
-  at::Tensor class_weights_;   // [classes], undefined: all 1
+  at::Tensor class_weights_;  // [classes], undefined: all 1
   double mean_class_weight_ = 1;
 };
 
@@ -71,7 +70,7 @@ std::unique_ptr<Task> make_classification(const TaskConfig& config, const Sample
   }
   const std::size_t num_weights = config.class_weights.size();
   if (num_weights != 0 && num_weights != static_cast<std::size_t>(spec.num_classes)) {
-    throw ConfigError(fmt::format("task.class_weights: {} weights given for {} classes", num_weights, spec.num_classes));
+    throw ConfigError(c10::str("task.class_weights: ", num_weights, " weights given for ", spec.num_classes, " classes"));
   }
   return std::make_unique<Classification>(config);
 }

@@ -11,7 +11,7 @@
 namespace tugline {
 namespace {
 
-constexpr std::int64_t kIgnored = -100;   // ATen's ignore_index
+constexpr std::int64_t kIgnored = -100;  // ATen's ignore_index
 
 /// Cross entropy of logits [batch, time, vocabulary] against tokens [batch, time], summed over tokens. Tokens of -100 are
 /// masked: no loss, no weight.
@@ -29,7 +29,7 @@ class LanguageModel : public Task {
     EvalSums sums;
     sums.loss = cross_entropy(output, target, at::Reduction::None).sum(at::kDouble).item<double>();
     sums.weight = num_tokens(target);
-    sums.correct = static_cast<double>(output.argmax(-1).eq(target).sum().item<std::int64_t>());   // never equals the mask
+    sums.correct = static_cast<double>(output.argmax(-1).eq(target).sum().item<std::int64_t>());  // never equals the mask
     sums.counted = sums.weight;
     return sums;
   }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
 #include <ATen/core/grad_mode.h>
+#include <c10/util/StringUtil.h>
 
 #include "tugline/core/config/run_config.hpp"
 #include "tugline/core/data/dataset.hpp"
@@ -33,8 +32,8 @@ class Regression : public Task {
   /// [batch]. Shapes may differ by dimensions of 1 only; broadcasting [batch] against [batch, 1] would be wrong silently.
   static at::Tensor squared_errors(const at::Tensor& output, const at::Tensor& target) {
     if (output.numel() != target.numel()) {
-      throw Error(fmt::format("regression: the model gives {} values, but the batch has {} targets", output.numel(),
-                              target.numel()));
+      throw Error(c10::str("regression: the model gives ", output.numel(), " values, but the batch has ", target.numel(),
+                           " targets"));
     }
     const std::int64_t batch = target.size(0);
     const std::int64_t outputs = batch == 0 ? 1 : target.numel() / batch;

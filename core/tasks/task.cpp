@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/tasks/task.hpp"
 
-#include <fmt/format.h>
+#include <c10/util/StringUtil.h>
 
 #include "tugline/core/config/run_config.hpp"
 #include "tugline/core/data/dataset.hpp"
@@ -31,7 +31,8 @@ std::unique_ptr<Task> make_task(const TaskConfig& config, const SampleSpec& spec
   if (name == "classification") return make_classification(config, spec);
   if (name == "regression") return make_regression(config, spec);
   if (name == "language_model") return make_language_model(config, spec);
-  throw ConfigError(fmt::format("task.name: unknown task '{}'; choose auto, classification, regression or language_model", name));
+  throw ConfigError(
+      c10::str("task.name: unknown task '", name, "'; choose auto, classification, regression or language_model"));
 }
 
 }  // namespace tugline
