@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -10,9 +11,10 @@
 namespace tugline {
 
 /// Reads `file` (following `extends:`), applies `overrides` ("optim.lr=0.1", "model.hidden=[64,64]", "name='a b'"), checks every
-/// key, type and range. Throws ConfigError whose what() holds *all* errors, one per line, each with
-/// file:line:column (or "command line, override N"), what was found, what was expected and the nearest valid key.
-/// Relative data paths are resolved against the file in which they stand.
+/// key, type and range, and what must fit together. Throws ConfigError whose what() holds *all* errors, one per line, each with
+/// file:line:column (or "command line: optim.lr=fast"), what was found, what was expected and the nearest valid key.
+/// A relative data.path is resolved against the file in which it stands (on the command line: the working directory) and made
+/// absolute.
 RunConfig load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
 /// The same for YAML text; `name` stands for the file in messages.
 RunConfig parse_config(const std::string& yaml, const std::string& name, const std::vector<std::string>& overrides = {});

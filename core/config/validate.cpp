@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/core/config/validate.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace tugline::config {
+namespace {
+
+using Conflicts = std::vector<Conflict>;
+
+bool names_a_metric(const std::string& text) {
+  const auto dot = text.find('.');
+  const std::string split = text.substr(0, dot);
+  return dot != std::string::npos && dot + 1 < text.size() &&
+         (split == "train" || split == "validation" || split == "test");
+}
+
+constexpr const char* kMetricForm = "expected split.metric with split train, validation or test, such as validation.loss";
+
+void check_data(const DataConfig& data, const TaskConfig& task, Conflicts& out) {
+  const bool absolute = data.name == "idx" && data.train_inputs.starts_with('/') && data.train_targets.starts_with('/');
+  const bool needs_path = data.name != "digits" && data.name != "synthetic" && !absolute;
+  if (needs_path && data.path.empty()) {
+    out.push_back({{"data.path", "data.name"}, fmt::format("data.name {} needs data.path", data.name)});
+  }
+  if (data.name == "hdf5" && (data.train_inputs.empty() || data.train_targets.empty())) {
+    out.push_back({{"data.name", "data.train_inputs", "data.train_targets"},
+                   "data.name hdf5 needs data.train_inputs and data.train_targets, paths of datasets inside the file"});
+  }
+  const SplitConfig& split = data.split;
+  if (split.by != "given" && split.validation + split.test >= 1) {
+    out.push_back(
+        {{"data.split.validation", "data.split.test"},
+         fmt::format("data.split.validation {} and data.split.test {} leave nothing to train on: their sum must be < 1",
+                     split.validation, split.test)});
+  }
+  if (split.by == "time" && data.name != "csv") {
+    out.push_back({{"data.split.by", "data.name"},
+                   fmt::format("data.split.by time needs the rows of data.name csv, found {}", data.name)});
+  } else if (split.by == "time" && split.time_column.empty()) {
+    out.push_back({{"data.split.by", "data.split.time_column"}, "data.split.by time needs data.split.time_column"});
+  }
+  const bool typed = data.name == "csv" || data.name == "hdf5" || data.name == "synthetic";
+  const std::string target = task.name == "classification" ? "class" : task.name == "regression" ? "value" : data.target;
+  if (typed && data.target != target) {
+    out.push_back({{"task.name", "data.target"},
+                   fmt::format("task.name {} needs data.target {}, found {}", task.name, target, data.target)});
+  }
+}
+
+void check_model(const ModelConfig& model, const TaskConfig& task, Conflicts& out) {
+  if (model.name == "transformer" && model.width % model.heads != 0) {
+    out.push_back({{"model.width", "model.heads", "model.name"},
+                   fmt::format("model.width {} cannot be divided by model.heads {}", model.width, model.heads)});
+  }
+  const auto& weights = task.class_weights;
+  if (!weights.empty() && std::ranges::all_of(weights, [](double weight) { return weight == 0; })) {
+    out.push_back({{"task.class_weights"}, "task.class_weights are all 0: one at least must be larger"});
+  }
+}
+
+void check_optim(const OptimConfig& optim, Conflicts& out) {
+  if (optim.lr_scale != "none" && optim.base_batch == 0) {
+    out.push_back({{"optim.lr_scale", "optim.base_batch"},
+                   fmt::format("optim.lr_scale {} needs optim.base_batch > 0, the batch that optim.lr was tuned for",
+                               optim.lr_scale)});
+  }
+  if (optim.name == "sgd" && optim.nesterov && (optim.momentum == 0 || optim.dampening != 0)) {
+    out.push_back({{"optim.nesterov", "optim.momentum", "optim.dampening"},
+                   fmt::format("optim.nesterov needs optim.momentum > 0 and optim.dampening 0, found {} and {}",
+                               optim.momentum, optim.dampening)});
+  }
+  for (std::size_t i = 0; i < optim.groups.size(); ++i) {
+    if (optim.groups[i].match.empty()) {
+      const std::string key = fmt::format("optim.groups[{}]", i);
+      out.push_back({{"optim.groups", key}, fmt::format("{} needs match, a pattern such as *.bias", key)});
+    }
+  }
+  const ScheduleConfig& schedule = optim.schedule;
+  if (schedule.name == "wsd" && schedule.decay == 0) {
+    out.push_back(
+        {{"optim.schedule.name", "optim.schedule.decay"}, "optim.schedule.name wsd needs optim.schedule.decay > 0"});
+  }
+  if (schedule.name == "step" && schedule.every == 0) {
+    out.push_back(
+        {{"optim.schedule.name", "optim.schedule.every"}, "optim.schedule.name step needs optim.schedule.every > 0"});
+  }
+}
+
+void check_run(const RunConfig& run, Conflicts& out) {
+  const bool odd = std::ranges::any_of(run.name, [](unsigned char c) { return c == '/' || c < ' '; });
+  if (odd || run.name == "." || run.name == "..") {
+    out.push_back({{"name"}, fmt::format("name becomes a folder, so it cannot be '{}'", run.name)});
+  }
+  const TrainConfig& train = run.train;
+  if (train.eval_unit == "step" && std::trunc(train.eval_every) != train.eval_every) {
+    out.push_back(
+        {{"train.eval_every", "train.eval_unit"},
+         fmt::format("train.eval_every {} must be a whole number when train.eval_unit is step", train.eval_every)});
+  }
+  if (!train.early_stop.metric.empty() && !names_a_metric(train.early_stop.metric)) {
+    out.push_back({{"train.early_stop.metric"},
+                   fmt::format("train.early_stop.metric: {}, found '{}'", kMetricForm, train.early_stop.metric)});
+  }
+  if (run.checkpoint.best_metric != "auto" && !names_a_metric(run.checkpoint.best_metric)) {
+    out.push_back(
+        {{"checkpoint.best_metric"},
+         fmt::format("checkpoint.best_metric: {}, or auto, found '{}'", kMetricForm, run.checkpoint.best_metric)});
+  }
+  const OverfitConfig& overfit = run.overfit;
+  if (overfit.steps / overfit.eval_every < overfit.hold) {
+    out.push_back({{"overfit.hold", "overfit.steps", "overfit.eval_every"},
+                   fmt::format("overfit.steps {} leaves no time for overfit.hold {} evaluations every {} steps",
+                               overfit.steps, overfit.hold, overfit.eval_every)});
+  }
+}
+
+}  // namespace
+
+std::vector<Conflict> validate(const RunConfig& run) {
+  Conflicts out;
+  check_data(run.data, run.task, out);
+  check_model(run.model, run.task, out);
+  check_optim(run.optim, out);
+  check_run(run, out);
+  return out;
+}
+
+}  // namespace tugline::config
