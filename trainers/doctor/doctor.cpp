@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/doctor/doctor.hpp"
+
+#include <fmt/format.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/describe/class.hpp>
+#include <boost/json.hpp>
+#include <cctype>
+#include <cstdlib>
+#include <optional>
+#include <ostream>
+
+#include "tugline/core/cpu.hpp"
+#include "tugline/core/error.hpp"
+#include "tugline/parallel/world.hpp"
+
+namespace tugline {
+
+BOOST_DESCRIBE_STRUCT(RankFacts, (),
+                      (rank, host, cores, online_cores, cgroup_cores, usable_cores, load, shm_bytes, build, sees_folder))
+
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+
+std::int64_t free_shared_memory() {
+  struct statvfs space {};
+  if (::statvfs("/dev/shm", &space) != 0) return -1;
+  return static_cast<std::int64_t>(space.f_bavail) * static_cast<std::int64_t>(space.f_frsize);
+}
+
+std::string build_text() {
+  std::string text = fmt::format("tugline {}", TUGLINE_VERSION);
+  for (const auto& [name, version] : library_versions()) text += fmt::format(", {} {}", name, version);
+  return text;
+}
+
+/// Devices as the driver shows them: /dev/nvidia0, /dev/nvidia1, ...
+int count_nvidia_devices() {
+  const std::string head = "nvidia";
+  int devices = 0;
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator("/dev", ignored)) {
+    const std::string name = entry.path().filename().string();
+    const bool numbered = name.starts_with(head) && name.size() > head.size() &&
+                          std::all_of(name.begin() + static_cast<std::ptrdiff_t>(head.size()), name.end(),
+                                      [](unsigned char letter) { return std::isdigit(letter) != 0; });
+    devices += numbered ? 1 : 0;
+  }
+  return devices;
+}
+
+RankFacts gather_rank(const World& world, const std::string& token) {
+  const CpuBudget budget = cpu_budget();
+  RankFacts facts{.rank = world.rank(),
+                  .host = world.hosts().at(static_cast<std::size_t>(world.rank())),
+                  .cores = budget.cores,
+                  .online_cores = budget.online_cores,
+                  .cgroup_cores = budget.cgroup_cores,
+                  .usable_cores = budget.usable,
+                  .shm_bytes = free_shared_memory(),
+                  .build = build_text()};
+  double load = 0;
+  if (::getloadavg(&load, 1) == 1) facts.load = load;
+  std::error_code ignored;
+  facts.sees_folder = token.empty() || fs::exists(token, ignored);
+  return facts;
+}
+
+/// Collective; all ranks get all facts.
+std::vector<RankFacts> gather_ranks(World& world, const std::string& token) {
+  std::vector<RankFacts> ranks;
+  const std::string mine = json::serialize(json::value_from(gather_rank(world, token)));
+  for (const std::string& one : world.control().all_gather(mine))
+    ranks.push_back(json::value_to<RankFacts>(json::parse(one)));
+  return ranks;
+}
+
+bool root_is_allowed() {
+  return std::getenv("OMPI_ALLOW_RUN_AS_ROOT") != nullptr && std::getenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM") != nullptr;
+}
+
+}  // namespace
+
+int run_doctor(World& world, const fs::path& folder, std::ostream& out, ReportFormat format) {
+  std::optional<FileSystemProbe> probe;
+  if (world.rank() == 0) probe.emplace(folder);
+  const std::string token = world.control().broadcast(probe ? probe->token().string() : "", 0);
+  const std::vector<RankFacts> ranks = gather_ranks(world, token);
+
+  std::int64_t failed = 0;
+  if (probe) {
+    const TorchFacts torch = torch_facts();
+    const std::vector<Check> checks{check_mpi(world.description()),
+                                    check_build(ranks),
+                                    check_root(::geteuid() == 0, root_is_allowed()),
+                                    check_binding(ranks),
+                                    check_cpu_limit(ranks),
+                                    check_load(ranks),
+                                    check_shared_memory(ranks),
+                                    check_torch(torch),
+                                    check_devices(torch, count_nvidia_devices()),
+                                    check_file_system(probe->facts()),
+                                    check_shared_folder(ranks, probe->facts().folder),
+                                    check_console(decide_console(gather_console_facts()))};
+    out << (format == ReportFormat::json ? report_json(checks) : report_text(checks)) << std::flush;
+    failed = std::count_if(checks.begin(), checks.end(), [](const Check& check) { return check.status == Status::fail; });
+  }
+  failed = world.control().all_reduce(failed, ReduceOp::sum);
+  return static_cast<int>(failed > 0 ? ExitCode::check_said_no : ExitCode::done);
+}
+
+}  // namespace tugline

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <iosfwd>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tugline/trainers/doctor/checks.hpp"
+
+namespace tugline {
+
+class World;
+
+enum class ReportFormat { text, json };
+
+/// Collective. Looks at every rank's machine and at the file system below `folder`, where runs would go; rank 0 writes one
+/// line per check to `out`, with what to do about each that is not ok. Returns 0, or 3 (ExitCode::check_said_no) when a
+/// check fails; the same on every rank.
+int run_doctor(World& world, const std::filesystem::path& folder, std::ostream& out,
+               ReportFormat format = ReportFormat::text);
+
+/// The report as written.
+std::string report_text(const std::vector<Check>& checks);
+std::string report_json(const std::vector<Check>& checks);
+
+/// LibTorch as this process has it, and versions of libraries by name, for a run's environment.json.
+TorchFacts torch_facts();
+std::map<std::string, std::string> library_versions();
+
+}  // namespace tugline
