@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <ostream>
+#include <vector>
 
 #include "tugline/core/clock.hpp"
 #include "tugline/core/log.hpp"
@@ -73,41 +75,50 @@ void ProgressLine::print(std::string_view line) {
   out_.flush();
 }
 
-std::string ProgressLine::text() const {
-  std::string line;
-  const auto add = [&line](const std::string& field) { line += (line.empty() ? "" : "  ") + field; };
+std::string ProgressLine::text(std::size_t room) const {
+  // What goes first when there is little room: the highest number. The first field to stay is the step, the next the loss.
+  struct Field {
+    int expendable;
+    std::string text;
+  };
+  std::vector<Field> fields;
   if (latest_) {
     const StepRecord& now = *latest_;
-    add(fmt::format("epoch {}", now.epoch));
-    add(now.total_steps > 0 ? fmt::format("step {}/{}", now.step, now.total_steps) : fmt::format("step {}", now.step));
-    add("loss " + number_text(now.loss));
-    if (now.accuracy) add(fmt::format("accuracy {:.1f} %", 100 * *now.accuracy));
+    fields.push_back({6, fmt::format("epoch {}", now.epoch)});
+    fields.push_back(
+        {0, now.total_steps > 0 ? fmt::format("step {}/{}", now.step, now.total_steps) : fmt::format("step {}", now.step)});
+    fields.push_back({1, "loss " + number_text(now.loss)});
+    if (now.accuracy) fields.push_back({7, fmt::format("accuracy {:.1f}%", 100 * *now.accuracy)});
   }
   for (const auto& [split, record] : evaluations_) {
-    add(record.accuracy ? fmt::format("{} {:.1f} %", split, 100 * *record.accuracy)
-                        : fmt::format("{} loss {}", split, number_text(record.loss)));
+    const std::string name = split == "validation" ? "val" : split;
+    fields.push_back({2, record.accuracy ? fmt::format("{} {:.1f}%", name, 100 * *record.accuracy)
+                                         : fmt::format("{} loss {}", name, number_text(record.loss))});
   }
   if (recent_.seconds > 0) {
-    add(fmt::format("{:.0f} samples/s", recent_.samples / recent_.seconds));
+    fields.push_back({5, fmt::format("{:.0f} samples/s", recent_.samples / recent_.seconds)});
     if (latest_->step < latest_->total_steps) {
-      add(duration_text(static_cast<double>(latest_->total_steps - latest_->step) * recent_.seconds / recent_.steps) +
-          " left");
+      const double steps_left = static_cast<double>(latest_->total_steps - latest_->step);
+      fields.push_back({4, duration_text(steps_left * recent_.seconds / recent_.steps) + " left"});
     }
-    add(fmt::format("waiting {:.0f} %", 100 * recent_.wait_seconds / recent_.seconds));
+    fields.push_back({3, fmt::format("wait {:.0f}%", 100 * recent_.wait_seconds / recent_.seconds)});
   }
-  return line;
+  for (;;) {
+    std::string line;
+    for (const Field& field : fields) line += (line.empty() ? "" : "  ") + field.text;
+    if (line.size() <= room || fields.size() == 1) return line.substr(0, room);
+    fields.erase(std::ranges::max_element(fields, {}, &Field::expendable));
+  }
 }
 
 void ProgressLine::show() {
-  std::string line = text();
   if (options_.mode == ConsoleMode::live) {
     // One column stays free: a full line makes some terminals wrap.
     const int columns = options_.columns > 0 ? options_.columns : 80;
-    if (static_cast<int>(line.size()) >= columns) line.resize(static_cast<std::size_t>(columns - 1));
-    out_ << kClear << line << std::flush;
+    out_ << kClear << text(static_cast<std::size_t>(columns - 1)) << std::flush;
     drawn_ = true;
   } else {
-    out_ << line << std::endl;
+    out_ << text(std::string::npos) << std::endl;
   }
   shown_at_ = clock_.seconds();
   shown_ = true;

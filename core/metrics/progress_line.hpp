@@ -24,9 +24,10 @@ struct ProgressOptions {
 
 /// Tells a person how the run goes:
 ///
-///     epoch 3  step 240/1200  loss 0.3120  accuracy 91.2 %  validation 96.8 %  4210 samples/s  3:58 left  waiting 2 %
+///     epoch 3  step 240/1200  loss 0.3120  accuracy 91.2%  val 96.8%  4210 samples/s  3:58 left  wait 2%
 ///
-/// live: redrawn in place, at most 10 times a second, never wider than the terminal; takes over the log's console, so that
+/// (wait: the share of time spent waiting for other ranks.) live: redrawn in place, at most 10 times a second, in a narrow
+/// terminal without its least important fields; takes over the log's console, so that
 /// log lines appear above it. plain: a line of its own every few seconds. The last state stays on a line of its own.
 class ProgressLine final : public Sink {
  public:
@@ -43,7 +44,7 @@ class ProgressLine final : public Sink {
   void print(std::string_view line);
 
  private:
-  std::string text() const;
+  std::string text(std::size_t room) const;
   void show();
   void clear();
   void finish();
