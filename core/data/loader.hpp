@@ -21,8 +21,8 @@ struct Batch {
 };
 
 struct LoaderOptions {
-  int threads = 1;                     ///< prefetch threads; 0 reads in take()
-  std::int64_t prefetch_samples = 512; ///< how many samples may lie ready
+  int threads = 1;                      ///< prefetch threads; 0 reads in take()
+  std::int64_t prefetch_samples = 512;  ///< how many samples may lie ready
   bool augment = true;
 };
 
@@ -32,8 +32,8 @@ struct LoaderOptions {
 class Loader {
  public:
   /// `augmentation` may be null; its randomness is a function of (seed, epoch, dataset index).
-  Loader(std::shared_ptr<const Dataset> dataset, std::shared_ptr<const SampleOrder> order, const AugmentConfig* augmentation,
-         std::uint64_t seed, LoaderOptions options);
+  Loader(std::shared_ptr<const Dataset> dataset, std::shared_ptr<const SampleOrder> order,
+         const AugmentConfig* augmentation, std::uint64_t seed, LoaderOptions options);
   ~Loader();
 
   /// A hint: positions [begin, end) of `epoch` will be asked for soon. Never blocks; asking twice costs nothing.

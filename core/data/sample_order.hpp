@@ -13,7 +13,7 @@ struct Piece {
   std::int64_t step = 0;          ///< global step, counted over all epochs from 0
   std::int64_t global_begin = 0;  ///< this step's global batch is order[global_begin, global_end)
   std::int64_t global_end = 0;
-  std::int64_t begin = 0;         ///< this rank's share of it; may be empty
+  std::int64_t begin = 0;  ///< this rank's share of it; may be empty
   std::int64_t end = 0;
 
   std::int64_t size() const { return end - begin; }
