@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/optim/optimizer.hpp"
 
+#include <array>
 #include <cmath>
 #include <thread>
 
@@ -379,7 +380,7 @@ TEST(Clip, NormIsExactInFloat64) {
     const Arena arena({{"p", parameter}}, {});
     parameter.mutable_grad().fill_(0.1);
     const double element = parameter.grad()[0].item<double>();
-    EXPECT_NEAR(squared_norm(arena, all_ranges(arena)), 200'003 * element * element,
+    EXPECT_NEAR(squared_norm(arena, std::array{arena.slots()[0].range}), 200'003 * element * element,
                 1e-9);  // float32 sums would be off by 1e-3
   }
 }
