@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
+
+#include <map>
+#include <sstream>
 
 #include "tugline/core/config/tree.hpp"
 
@@ -8,63 +13,121 @@ namespace tugline::config {
 namespace {
 
 // A config is small: more than this is a mistake, or aliases that multiply.
-constexpr int kMaxNodes = 20000;
-constexpr int kMaxDepth = 32;
+constexpr std::size_t kMaxNodes = 20000;
 
-class Reader {
+/// Builds the tree from yaml-cpp's events. Not from its nodes: LoadAll never returns on some broken input ("[-]\n,"), and
+/// Load ignores whatever follows the first document.
+class TreeBuilder : public YAML::EventHandler {
  public:
-  Reader(const std::string& source, int order, Problems& problems) : source_(source), order_(order), problems_(problems) {}
+  TreeBuilder(const std::string& source, int order, Problems& problems)
+      : source_(source), order_(order), problems_(problems) {}
 
-  Tree read(const YAML::Node& node, const std::string& path, int depth) {
-    Tree tree;
-    tree.place = place(node.Mark());
-    if (++nodes_ > kMaxNodes || depth > kMaxDepth) {
-      if (!too_large_) problems_.add(tree.place, path, "nested too deeply or too large for a config");
-      too_large_ = true;
-      return tree;
-    }
-    if (node.IsScalar()) {
-      tree.kind = Tree::Kind::scalar;
-      tree.text = node.Scalar();
-      tree.quoted = node.Tag() == "!" || node.Tag() == "tag:yaml.org,2002:str";
-    } else if (node.IsSequence()) {
-      tree.kind = Tree::Kind::list;
-      for (const auto& item : node) {
-        tree.children.push_back(read(item, fmt::format("{}[{}]", path, tree.children.size()), depth + 1));
-      }
-    } else if (node.IsMap()) {
-      tree.kind = Tree::Kind::map;
-      for (const auto& entry : node) read_entry(entry.first, entry.second, tree, path, depth);
-    }
-    return tree;
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { add(open(Tree::Kind::null, mark), anchor); }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& text) override {
+    Tree tree = open(Tree::Kind::scalar, mark);
+    tree.text = text;
+    tree.quoted = tag == "!" || tag == "tag:yaml.org,2002:str";
+    add(std::move(tree), anchor);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    stack_.push_back({open(Tree::Kind::list, mark), anchor, std::nullopt});
+  }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+    stack_.push_back({open(Tree::Kind::map, mark), anchor, std::nullopt});
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapEnd() override { close(); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    const auto target = anchors_.find(anchor);
+    if (target == anchors_.end()) problems_.add(place(mark), path(), "refers to itself");
+    const bool copies = target != anchors_.end() && fits(count(target->second), place(mark));
+    add(copies ? target->second : open(Tree::Kind::null, mark), 0);
   }
 
   Place place(const YAML::Mark& mark) const { return {source_, order_, mark.line + 1, mark.column + 1}; }
+  Tree& root() { return root_; }
 
  private:
-  void read_entry(const YAML::Node& key, const YAML::Node& value, Tree& map, const std::string& path, int depth) {
-    if (!key.IsScalar()) {
-      problems_.add(place(key.Mark()), path, "a key must be plain text");
-      return;
+  struct Open {
+    Tree tree;
+    YAML::anchor_t anchor = 0;
+    std::optional<Tree> key;  // of a map: read, and waiting for its value
+  };
+
+  Tree open(Tree::Kind kind, const YAML::Mark& mark) const { return {.kind = kind, .place = place(mark)}; }
+
+  void close() {
+    Open done = std::move(stack_.back());
+    stack_.pop_back();
+    add(std::move(done.tree), done.anchor);
+  }
+
+  bool fits(std::size_t more_nodes, const Place& here) {
+    const bool full = num_nodes_ > kMaxNodes;
+    num_nodes_ += more_nodes;
+    if (num_nodes_ > kMaxNodes && !full) problems_.add(here, path(), "too large for a config");
+    return num_nodes_ <= kMaxNodes;
+  }
+
+  void add(Tree tree, YAML::anchor_t anchor) {
+    if (!fits(1, tree.place)) tree = {.place = tree.place};
+    if (anchor != 0) anchors_[anchor] = tree;
+    if (stack_.empty()) {
+      root_ = std::move(tree);
+    } else if (stack_.back().tree.kind == Tree::Kind::list) {
+      stack_.back().tree.children.push_back(std::move(tree));
+    } else if (Open& map = stack_.back(); !map.key) {
+      map.key = std::move(tree);
+    } else {
+      add_entry(map, std::move(tree));
     }
-    const std::string inner = path.empty() ? key.Scalar() : path + "." + key.Scalar();
-    if (const Tree* first = map.find(key.Scalar())) {
-      problems_.add(place(key.Mark()), inner, fmt::format("written twice; first in line {}", first->key_place.line));
-      return;
+  }
+
+  void add_entry(Open& map, Tree value) {
+    const Tree& key = *map.key;
+    const Tree* first = map.tree.find(key.text);
+    if (key.kind != Tree::Kind::scalar) {
+      problems_.add(key.place, "", "a key must be plain text");
+    } else if (first != nullptr) {
+      problems_.add(key.place, path(), fmt::format("written twice; first in line {}", first->key_place.line));
+    } else {
+      value.key = key.text;
+      value.key_place = key.place;
+      // yaml-cpp places an empty value at whatever comes after it.
+      if (value.kind == Tree::Kind::null && value.place.line != key.place.line) value.place = key.place;
+      map.tree.children.push_back(std::move(value));
     }
-    Tree child = read(value, inner, depth + 1);
-    child.key = key.Scalar();
-    child.key_place = place(key.Mark());
-    // yaml-cpp places an empty value at whatever comes after it.
-    if (value.IsNull() && child.place.line != child.key_place.line) child.place = child.key_place;
-    map.children.push_back(std::move(child));
+    map.key.reset();
+  }
+
+  static std::size_t count(const Tree& tree) {
+    std::size_t nodes = 1;
+    for (const Tree& child : tree.children) nodes += count(child);
+    return nodes;
+  }
+
+  std::string path() const {
+    std::string result;
+    for (const Open& level : stack_) {
+      if (level.tree.kind == Tree::Kind::list) {
+        result += fmt::format("[{}]", level.tree.children.size());
+      } else if (level.key) {
+        result += (result.empty() ? "" : ".") + level.key->text;
+      }
+    }
+    return result;
   }
 
   const std::string& source_;
   const int order_;
   Problems& problems_;
-  int nodes_ = 0;
-  bool too_large_ = false;
+  std::vector<Open> stack_;
+  std::map<YAML::anchor_t, Tree> anchors_;
+  std::size_t num_nodes_ = 0;
+  Tree root_;
 };
 
 // The line's own indentation holds a tab: the most common cause of an error that YAML itself explains badly.
@@ -82,18 +145,17 @@ bool tab_indents(const std::string& yaml, int line) {
 }  // namespace
 
 std::optional<Tree> read_yaml(const std::string& yaml, const std::string& source, int order, Problems& problems) {
-  Reader reader(source, order, problems);
+  TreeBuilder builder(source, order, problems);
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(yaml);
-    if (documents.size() > 1) {
-      problems.add(reader.place(documents[1].Mark()), "", "a config is one YAML document; this is the second one");
+    std::istringstream stream(yaml);
+    YAML::Parser parser(stream);
+    parser.HandleNextDocument(builder);
+    Tree tree = std::move(builder.root());
+    if (parser.HandleNextDocument(builder)) {
+      problems.add(builder.root().place, "", "the document has ended, and a config is one document");
       return std::nullopt;
     }
-    Tree tree = documents.empty() ? Tree{} : reader.read(documents[0], "", 0);
-    if (tree.kind == Tree::Kind::null) {
-      tree.kind = Tree::Kind::map;
-      tree.place = {source, order, 1, 1};
-    }
+    if (tree.kind == Tree::Kind::null) tree = {.kind = Tree::Kind::map, .place = {source, order, 1, 1}};
     if (tree.kind != Tree::Kind::map) {
       problems.add(tree.place, "", fmt::format("expected keys such as data: or optim:, found {}", found(tree)));
       return std::nullopt;
@@ -102,7 +164,7 @@ std::optional<Tree> read_yaml(const std::string& yaml, const std::string& source
   } catch (const YAML::Exception& error) {
     const bool tab = !error.mark.is_null() && tab_indents(yaml, error.mark.line);
     const std::string reason = tab ? "indented with a tab; YAML wants spaces" : error.msg;
-    problems.add(reader.place(error.mark), "", fmt::format("not valid YAML: {}", reason));
+    problems.add(builder.place(error.mark), "", fmt::format("not valid YAML: {}", reason));
     return std::nullopt;
   }
 }
