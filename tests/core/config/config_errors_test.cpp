@@ -167,6 +167,7 @@ const WrongOverride kWrongOverrides[] = {
     {"+optim.x=1", "keys cannot be added with + or removed with ~; write key=value"},
     {"~optim.lr=1", "keys cannot be added with + or removed with ~; write key=value"},
     {"extends=b.yaml", "extends can only stand in a file"},
+    {"name=gr\xf6\xdf", "the text is not valid UTF-8"},
     {"seed", "expected key=value, such as optim.lr=0.1"},
     {"=1", "'' is not a key; write key=value, such as optim.lr=0.1"},
     {"optim..lr=1", "'optim..lr' is not a key; write key=value, such as optim.lr=0.1"},
