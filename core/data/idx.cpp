@@ -154,7 +154,7 @@ std::vector<std::int64_t> labels_of(const IdxFile& file, const LabelCheck& check
   return labels;
 }
 
-/// `like` is the train part, whose shape and classes bind the others; null for the train part itself.
+/// `like` is the train part; null for the train part itself.
 Source open_part(const DataConfig& config, const std::string& inputs_name, const std::string& targets_name,
                  const Dataset* like) {
   const IdxFile inputs = read_idx(below_path(config, inputs_name));
@@ -177,21 +177,11 @@ Source open_part(const DataConfig& config, const std::string& inputs_name, const
 }  // namespace
 
 Sources open_idx(const DataConfig& config) {
-  const auto open = [&](const char* part, const std::string& inputs, const std::string& targets,
-                        const Dataset* like) -> Source {
-    if (inputs.empty() && targets.empty() && like) return {};
-    if (inputs.empty() || targets.empty()) {
-      throw ConfigError(
-          fmt::format("data.{}_{}: idx data needs this file name", part, inputs.empty() ? "inputs" : "targets"));
-    }
-    return open_part(config, inputs, targets, like);
-  };
-  Sources sources;
+  Sources sources =
+      open_parts(config, "this file name", [&](const auto& inputs, const auto& targets, const Dataset* train) {
+        return open_part(config, inputs, targets, train);
+      });
   sources.name = below_path(config, config.train_inputs).string();
-  sources.train = open("train", config.train_inputs, config.train_targets, nullptr);
-  const Dataset* like = sources.train.data.get();
-  sources.validation = open("validation", config.validation_inputs, config.validation_targets, like);
-  sources.test = open("test", config.test_inputs, config.test_targets, like);
   return sources;
 }
 

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
-#include <initializer_list>
 #include <numeric>
 #include <string_view>
 #include <utility>
@@ -32,6 +30,8 @@ constexpr std::array kKinds = {
     Kind{"idx", "MNIST family, .gz or not: data.path is the folder, data.train_inputs and data.train_targets the files",
          open_idx},
     Kind{"csv", "a table: data.path is the file, data.label the column to predict (default: the last)", open_csv},
+    Kind{"hdf5", "two datasets of a file that may be larger than memory: data.path, data.train_inputs, data.train_targets",
+         open_hdf5},
     Kind{"text", "next character or byte: data.path is the file, data.context the length of a sample", open_text},
     Kind{"synthetic", "a noisy linear teacher: data.samples, features, classes (or outputs), noise, seed", open_synthetic},
 };
@@ -123,18 +123,6 @@ std::vector<DatasetInfo> dataset_catalogue() {
   std::vector<DatasetInfo> catalogue;
   for (const Kind& kind : kKinds) catalogue.push_back({std::string(kind.name), kind.help});
   return catalogue;
-}
-
-std::filesystem::path below_path(const DataConfig& config, const std::string& name) {
-  return std::filesystem::path(config.path) / name;
-}
-
-void LabelCheck::operator()(std::int64_t record, std::int64_t label) const {
-  // Without a known number of classes, a label far above the number of samples is damage, or a value for regression.
-  const std::int64_t limit = num_classes > 0 ? num_classes : std::max<std::int64_t>(256, num_samples);
-  if (label >= 0 && label < limit) return;
-  throw DataError(fmt::format("{}: record {}: label {} is out of range 0 .. {}{}", name, record, label, limit - 1,
-                              num_classes > 0 ? ", the classes of the train split" : ""));
 }
 
 }  // namespace tugline

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,11 +36,17 @@ Sources open_hdf5(const DataConfig&);
 Sources open_text(const DataConfig&);
 Sources open_synthetic(const DataConfig&);
 
+/// Opens the train part, then those of the others whose inputs and targets the config names, with the train part at hand,
+/// whose shapes and classes bind them (null for itself). `needs` says what a name is, for the ConfigError when one is
+/// missing.
+using OpenPart = std::function<Source(const std::string& inputs, const std::string& targets, const Dataset* train)>;
+Sources open_parts(const DataConfig& config, const std::string& needs, const OpenPart& open);
+
 /// `name` below data.path; an absolute name, or an empty path, leaves it as it is.
 std::filesystem::path below_path(const DataConfig& config, const std::string& name);
-/// The class of a sample that a file holds, checked: 0 <= label < max(256, num_samples), or < num_classes where that is
-/// known
-/// (> 0). `record` counts from 0.
+
+/// Whether a class that a file holds is in range: 0 <= label < num_classes where that is known (> 0), else a limit that
+/// only damage, or values for regression, exceed. `record` counts from 0.
 struct LabelCheck {
   std::string name;  // file (and data set) for errors
   std::int64_t num_samples = 0;

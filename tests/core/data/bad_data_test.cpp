@@ -55,7 +55,7 @@ TEST_F(BadData, UnknownNamesSayWhatIsNearest) {
   DataConfig config;
   config.name = "digit";
   EXPECT_EQ(error<ConfigError>(config),
-            "data.name: 'digit' is not one of digits, idx, csv, text, synthetic; did you mean digits?");
+            "data.name: 'digit' is not one of digits, idx, csv, hdf5, text, synthetic; did you mean digits?");
   config.name = "digits";
   config.split.by = "tme";
   EXPECT_EQ(error<ConfigError>(config), "data.split.by: 'tme' is not one of auto, given, random, time; did you mean time?");
