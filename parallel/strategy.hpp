@@ -9,13 +9,17 @@
 
 namespace tugline {
 
+/// Why a run should end at a step boundary; the largest any rank asks for is what all do.
+enum class StopReason : std::uint8_t { none = 0, limit = 1, signal = 2 };
+
 /// What a rank says about its part of a step; exchanged as one small record.
 struct StepReport {
   double weight = 0;          ///< of this rank's samples
   double loss_sum = 0;        ///< of this rank's samples
   double correct = 0;         ///< right predictions, where the task has accuracy
   double counted = 0;
-  bool stop = false;          ///< this rank was asked to stop (signal, time limit)
+  StopReason stop = StopReason::none;
+  bool save = false;          ///< a checkpoint is due by this rank's clock
   double data_seconds = 0;    ///< waiting for the loader
   double compute_seconds = 0; ///< forward and backward, without communication
 };
@@ -24,12 +28,12 @@ struct StepReport {
 struct StepFacts {
   double weight = 0;          ///< of the global batch
   double loss = 0;            ///< mean over the global batch, before the step
-  double accuracy = 0;
-  bool has_accuracy = false;
+  double correct = 0, counted = 0;   ///< over the global batch
   double gradient_norm = 0;   ///< 0 when nobody asked for it
-  bool finite = true;         ///< false: some gradient was not; parameters are untouched
-  int nonfinite_rank = -1;    ///< the lowest such rank
-  bool stop = false;          ///< somebody asked
+  bool finite = true;         ///< false: some loss or gradient was not; parameters are untouched
+  int nonfinite_rank = -1;    ///< the lowest rank whose loss was not finite; -1: a gradient alone
+  StopReason stop = StopReason::none;
+  bool save = false;          ///< somebody's checkpoint is due
   double lr = 0;
   // seconds of this rank
   double data_seconds = 0, compute_seconds = 0, exposed_seconds = 0, wait_seconds = 0, optimizer_seconds = 0;
@@ -38,18 +42,19 @@ struct StepFacts {
 };
 
 /// How ranks work together. The training loop asks for the next piece, runs forward and backward on it (seeded with
-/// 1 / `nominal weight of the global batch`), and finishes the step. All calls from one thread; next_piece, begin_step and
+/// 1 / `nominal weight of the global batch`), and finishes the step. All calls from one thread; next_piece and
 /// finish_step are collective, in one order.
 class Strategy {
  public:
   virtual ~Strategy() = default;
-  /// The next piece; nullopt when `total_steps` have been handed out.
+  /// The next piece of the sample order; nullopt when the run's steps have all been handed out.
   virtual std::optional<Piece> next_piece() = 0;
-  /// What next_piece will probably return after `piece`, for the loader; same epoch or the next.
-  virtual Piece upcoming(const Piece& piece) const = 0;
-  /// Gradients are zero and about to be filled by `backwards` calls of backward(); buckets leave during the last of them.
-  /// `nominal_weight` is what backward is seeded with the inverse of.
+  /// What next_piece will probably return after `piece`, for the loader; nullopt after the last.
+  virtual std::optional<Piece> upcoming(const Piece& piece) const = 0;
+  /// Zeroes the gradients, which `backwards` calls of backward() will then fill; buckets leave during the last of them
+  /// (0: this rank's piece is empty). `nominal_weight` is what backward is seeded with the inverse of, equal on all ranks.
   virtual void begin_step(int backwards, double nominal_weight) = 0;
+  /// Waits for the buckets, exchanges the records, and steps the optimizer when all is finite.
   virtual StepFacts finish_step(const StepReport& report) = 0;
 };
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tugline/core/error.hpp"
 #include "tugline/parallel/communicator.hpp"
 
 namespace tugline {
@@ -34,6 +35,13 @@ class World {
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
+};
+
+/// An error that every rank throws alike: rank 0 prints it, all leave by the same door.
+class AgreedError : public Error {
+ public:
+  AgreedError(ExitCode code, const std::string& what, std::source_location where = std::source_location::current())
+      : Error(code, what, where) {}
 };
 
 /// Runs `body`, which may throw, on every rank and agrees on the outcome (collective): when all succeed, returns; when all fail

@@ -90,6 +90,8 @@ class Arena {
   /// Checks every binding by pointer and restores what broke; a detached gradient's contents are copied in, a gradient
   /// that was set to none counts as zero. Returns how many were restored.
   int rebind();
+  /// The same for the gradient of one slot.
+  bool rebind_gradient(std::size_t slot);
 
  private:
   struct Impl;

@@ -3,6 +3,7 @@
 #include <torch/cuda.h>
 #include <torch/version.h>
 
+#include "tugline/core/io/hdf5_array.hpp"
 #include "tugline/trainers/doctor/doctor.hpp"
 
 namespace tugline {
@@ -25,6 +26,6 @@ TorchFacts torch_facts() {
           .cuda = torch::cuda::is_available()};
 }
 
-std::map<std::string, std::string> library_versions() { return {{"libtorch", TORCH_VERSION}}; }
+std::map<std::string, std::string> library_versions() { return {{"libtorch", TORCH_VERSION}, {"hdf5", hdf5_version()}}; }
 
 }  // namespace tugline

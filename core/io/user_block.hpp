@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+namespace tugline {
+
+/// The 512 bytes before the HDF5 part of a checkpoint (an HDF5 user block, so that HDF5 and h5py skip it):
+///
+///     offset  bytes  content (integers little-endian)
+///     0       8      "TUGLINE\n"
+///     8       4      format version, 1
+///     12      4      size of this block, 512
+///     16      8      number of bytes after this block
+///     24      16     XXH3-128 of the bytes after this block, canonical (big-endian) form
+///     40      472    zero
+constexpr std::uint64_t kUserBlockBytes = 512;
+constexpr std::uint32_t kCheckpointVersion = 1;
+
+/// Fills in the block of a file that HDF5 has written behind an empty one. Throws CheckpointError.
+void write_user_block(const std::filesystem::path& file);
+/// Reads the file once and compares. Throws CheckpointError that says what is wrong; never opens the file as HDF5.
+void verify_user_block(const std::filesystem::path& file);
+
+}  // namespace tugline

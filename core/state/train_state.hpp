@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tugline/core/data/dataset.hpp"
+#include "tugline/core/io/checkpoint.hpp"
+#include "tugline/core/optim/optimizer.hpp"
+#include "tugline/core/state/arena.hpp"
+
+namespace tugline {
+
+/// Where a run stands, as numbers: with the config it determines every random stream and the sample cursor.
+struct Progress {
+  std::uint64_t seed = 0;
+  std::int64_t step = 0;          // global steps done
+  std::int64_t epoch = 0;         // of the last step, from 0
+  std::int64_t position = 0;      // samples of that epoch done
+  std::int64_t world_size = 1;    // of the run that wrote it
+  bool has_best = false;
+  double best_value = 0;
+  std::string best_metric;
+  std::int64_t evaluations_without_improvement = 0;
+  double seconds = 0;             // of training steps, all attempts
+  // sums over the steps of the current epoch
+  double epoch_loss_sum = 0, epoch_weight = 0, epoch_correct = 0, epoch_counted = 0;
+};
+
+/// All that continuing needs; nothing else remembers. The arenas and slots are the live ones.
+struct TrainState {
+  Arena& parameters;
+  Arena& buffers;
+  std::vector<Optimizer::SlotBuffer>& slots;
+  Progress progress;
+  Normalisation normalisation;
+};
+
+/// A copy of a state that can be written while training goes on: arrays of every tensor in its own shape, C order.
+class Snapshot {
+ public:
+  Snapshot(const TrainState& state, const std::string& config_yaml);
+  const CheckpointContent& content() const { return content_; }
+
+ private:
+  void add(const std::string& path, const at::Tensor& tensor);
+
+  std::vector<at::Tensor> tensors_;   // keep the memory of content_
+  CheckpointContent content_;
+};
+
+/// Puts a checkpoint into the live state, by name. Throws CheckpointError naming the first tensor that is missing, extra, or of
+/// another shape or dtype; nothing has been changed then.
+void restore(const Checkpoint& checkpoint, TrainState& state);
+/// Parameters and buffers alone.
+void restore_model(const Checkpoint& checkpoint, Arena& parameters, Arena& buffers);
+
+/// The parts that are read without a model. They throw CheckpointError.
+std::string config_text(const Checkpoint& checkpoint);
+Normalisation normalisation_of(const Checkpoint& checkpoint);
+
+}  // namespace tugline

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace tugline {
+
+class Arena;
+class Communicator;
+
+/// Name, shape and dtype of every tensor in an arena, as facts for require_equal().
+std::vector<std::pair<std::string, std::string>> layout_facts(const Arena& arena, const std::string& kind);
+
+/// Collective. All ranks get the root's values, bit for bit.
+void broadcast_values(Communicator& communicator, Arena& arena, int root = 0);
+
+/// Collective. Floating-point values become the mean over all ranks; integers become the largest.
+void average_values(Communicator& communicator, Arena& arena);
+
+}  // namespace tugline

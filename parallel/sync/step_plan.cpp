@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "tugline/parallel/sync/sync_strategy.hpp"
+
+namespace tugline {
+
+std::int64_t StepPlan::steps_per_epoch() const {
+  const std::int64_t full = num_samples / global_batch;
+  const bool ragged = num_samples % global_batch != 0;
+  // An epoch smaller than one batch is one ragged step even with drop_last: dropping it would leave nothing to train on.
+  return full + (ragged && (!drop_last || full == 0) ? 1 : 0);
+}
+
+Piece StepPlan::global_piece(std::int64_t step) const {
+  Piece piece;
+  piece.step = step;
+  piece.epoch = step / steps_per_epoch();
+  piece.global_begin = (step % steps_per_epoch()) * global_batch;
+  piece.global_end = std::min(num_samples, piece.global_begin + global_batch);
+  return piece;
+}
+
+Piece equal_share(Piece global, int rank, int size) {
+  const std::int64_t count = global.global_size();
+  global.begin = global.global_begin + count * rank / size;
+  global.end = global.global_begin + count * (rank + 1) / size;
+  return global;
+}
+
+}  // namespace tugline

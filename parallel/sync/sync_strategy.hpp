@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "tugline/core/clock.hpp"
+#include "tugline/core/optim/schedule.hpp"
+#include "tugline/parallel/communicator.hpp"
+#include "tugline/parallel/strategy.hpp"
+
+namespace tugline {
+
+class Arena;
+class Optimizer;
+
+/// How an epoch's sample order is cut into steps; the same on every rank.
+struct StepPlan {
+  std::int64_t num_samples = 0;    ///< of an epoch; at least 1
+  std::int64_t global_batch = 0;
+  bool drop_last = false;          ///< drop the ragged last batch of an epoch
+  std::int64_t total_steps = 0;    ///< of the run
+  std::int64_t steps_per_epoch() const;
+  /// The global batch of step `step` (global_begin, global_end, epoch; the rank's part is left empty).
+  Piece global_piece(std::int64_t step) const;
+};
+
+/// Rank `rank`'s part of `global`: equal shares, the first ones of an uneven cut are not larger by more than one.
+Piece equal_share(Piece global, int rank, int size);
+
+struct SyncOptions {
+  double clip_norm = 0;            ///< 0: off
+  double clip_value = 0;           ///< 0: off
+  std::int64_t first_step = 0;     ///< where a resumed run goes on
+};
+
+/// Synchronous SGD: each bucket of the gradient arena is summed over all ranks while backward still runs (Li et al. 2020,
+/// "PyTorch Distributed"), then every rank makes the same optimizer step. Buckets always leave in one order, so a rank whose
+/// piece is empty or whose parameters got no gradient takes part like any other.
+class SyncStrategy final : public Strategy {
+ public:
+  /// Everything must outlive the strategy; it hooks into the arena's parameters. Collective calls happen on
+  /// `gradients` (buckets) and `control` (records).
+  SyncStrategy(Communicator& gradients, Communicator& control, Arena& arena, Optimizer& optimizer, Schedule schedule,
+               StepPlan plan, SyncOptions options, const Clock& clock = Clock::steady());
+  ~SyncStrategy() override;
+
+  std::optional<Piece> next_piece() override;
+  std::optional<Piece> upcoming(const Piece& piece) const override;
+  void begin_step(int backwards, double nominal_weight) override;
+  StepFacts finish_step(const StepReport& report) override;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tugline

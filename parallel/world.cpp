@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/parallel/world.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "tugline/core/error.hpp"
+#include "tugline/parallel/mpi/mpi_backend.hpp"
+#include "tugline/parallel/threads/thread_team.hpp"
+
+namespace tugline {
+namespace {
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+}  // namespace
+
+struct World::Impl {
+  std::unique_ptr<mpi::Session> session;   // outlives the communicators
+  std::unique_ptr<Communicator> communicator;
+  std::unique_ptr<Communicator> control;
+  std::vector<std::string> hosts;
+  int local_rank = 0, local_size = 1;
+
+  void settle() {
+    control = communicator->duplicate();
+    hosts = control->all_gather(host_name());
+    const auto& mine = hosts[static_cast<std::size_t>(communicator->rank())];
+    local_size = static_cast<int>(std::count(hosts.begin(), hosts.end(), mine));
+    local_rank = static_cast<int>(std::count(hosts.begin(), hosts.begin() + communicator->rank(), mine));
+  }
+};
+
+World::World(int& argc, char**& argv, const std::string& backend) : impl_(std::make_unique<Impl>()) {
+  if (backend != "auto" && backend != "mpi" && backend != "threads") {
+    throw ConfigError("backend '" + backend + "' is none of auto, mpi, threads");
+  }
+  if (backend == "mpi" || (backend == "auto" && mpi::launched_by_mpi())) {
+    impl_->session = std::make_unique<mpi::Session>(argc, argv);
+    impl_->communicator = impl_->session->world();
+  } else {
+    impl_->communicator = solo_communicator();
+  }
+  impl_->settle();
+}
+
+World::World(std::unique_ptr<Communicator> communicator) : impl_(std::make_unique<Impl>()) {
+  impl_->communicator = std::move(communicator);
+  impl_->settle();
+}
+
+World::~World() {
+  impl_->control.reset();
+  impl_->communicator.reset();
+}
+
+int World::rank() const { return impl_->communicator->rank(); }
+int World::size() const { return impl_->communicator->size(); }
+int World::local_rank() const { return impl_->local_rank; }
+int World::local_size() const { return impl_->local_size; }
+const std::vector<std::string>& World::hosts() const { return impl_->hosts; }
+Communicator& World::communicator() { return *impl_->communicator; }
+Communicator& World::control() { return *impl_->control; }
+
+std::string World::description() const {
+  auto names = impl_->hosts;
+  std::sort(names.begin(), names.end());
+  const auto hosts = std::unique(names.begin(), names.end()) - names.begin();
+  return fmt::format("{} rank{} on {} host{}, {}", size(), size() == 1 ? "" : "s", hosts, hosts == 1 ? "" : "s",
+                     impl_->session ? impl_->session->description() : impl_->communicator->backend());
+}
+
+void agree(Communicator& control, const std::function<void()>& body) {
+  std::int64_t code = 0;
+  std::string text;
+  try {
+    body();
+  } catch (const Error& error) {
+    code = static_cast<std::int64_t>(error.exit_code());
+    text = error.what();
+  } catch (const std::exception& error) {
+    code = static_cast<std::int64_t>(ExitCode::internal);
+    text = error.what();
+  }
+  std::vector<std::int64_t> codes(static_cast<std::size_t>(control.size()));
+  control.all_gather(&code, sizeof code, codes.data());
+  const auto failed = std::find_if(codes.begin(), codes.end(), [](std::int64_t c) { return c != 0; });
+  if (failed == codes.end()) return;
+  throw AgreedError(static_cast<ExitCode>(*failed), control.broadcast(text, static_cast<int>(failed - codes.begin())));
+}
+
+void require_equal(Communicator& control, const std::vector<std::pair<std::string, std::string>>& facts) {
+  for (const auto& [name, value] : facts) {
+    const auto values = control.all_gather(value);
+    const auto other = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v != values[0]; });
+    if (other == values.end()) continue;
+    throw AgreedError(ExitCode::disagree, fmt::format("ranks disagree on {}: rank 0 has '{}', rank {} has '{}'", name, values[0],
+                                                      other - values.begin(), *other));
+  }
+}
+
+}  // namespace tugline

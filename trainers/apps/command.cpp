@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/apps/command.hpp"
+
+#include <boost/program_options.hpp>
+
+#include <algorithm>
+#include <sstream>
+
+#include "tugline/core/config/load.hpp"
+#include "tugline/parallel/world.hpp"
+
+namespace tugline {
+namespace po = boost::program_options;
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> table{
+      {"train", "train a model; the same command with the same --run-dir continues", "train CONFIG [key=value ...]",
+       "mpirun -n 2 tugline train configs/digits.yaml optim.lr=0.05 --run-dir runs/first", train_command},
+      {"eval", "evaluate a checkpoint", "eval CHECKPOINT|RUN_DIR [key=value ...]",
+       "mpirun -n 2 tugline eval runs/first --split test", eval_command},
+      {"overfit", "can the model learn ten samples by heart? exit 0, or 3 and a diagnosis", "overfit CONFIG [key=value ...]",
+       "mpirun -n 2 tugline overfit configs/digits.yaml --junit overfit.xml", overfit_command},
+      {"verify", "is the gradient of N ranks the gradient of one? exit 0 or 3", "verify CONFIG [key=value ...]",
+       "mpirun -n 3 tugline verify configs/digits.yaml", verify_command},
+      {"doctor", "look at this machine: MPI, cores, limits, files", "doctor [DIR]", "mpirun -n 2 tugline doctor runs",
+       doctor_command},
+      {"config", "show a resolved config, or the schema", "config show CONFIG [key=value ...] | config schema [--json]",
+       "tugline config show configs/digits.yaml optim.lr=0.05", config_command},
+      {"checkpoint", "list, show or verify checkpoints", "checkpoint ls RUN_DIR | checkpoint show|verify FILE",
+       "tugline checkpoint ls runs/first", checkpoint_command},
+      {"models", "the models a config can name", "models", "tugline models", models_command},
+      {"datasets", "the data sets a config can name", "datasets", "tugline datasets", datasets_command},
+  };
+  return table;
+}
+
+const Command& command_named(const std::string& name) {
+  for (const Command& command : commands()) {
+    if (name == command.name) return command;
+  }
+  std::string names;
+  for (const Command& command : commands()) names += std::string(names.empty() ? "" : ", ") + command.name;
+  throw UsageError("'" + name + "' is not a command; there are " + names);
+}
+
+bool wants_help(const Invocation& invocation) {
+  return std::any_of(invocation.arguments.begin(), invocation.arguments.end(),
+                     [](const std::string& word) { return word == "--help" || word == "-h"; });
+}
+
+std::string help_of(const Command& command, const po::options_description* options) {
+  std::ostringstream out;
+  out << "tugline " << command.usage << "\n\n" << command.summary << ".\n";
+  if (options != nullptr && !options->options().empty()) out << '\n' << *options;
+  out << "\nExample\n  " << command.example << '\n';
+  return out.str();
+}
+
+Arguments parse_arguments(const Invocation& invocation, const Command& command, const po::options_description& options,
+                          po::variables_map& values, std::size_t min_words, std::size_t max_words) {
+  Arguments result;
+  po::options_description all;
+  all.add(options).add_options()("word", po::value<std::vector<std::string>>());
+  po::positional_options_description positional;
+  positional.add("word", -1);
+  try {
+    po::store(po::command_line_parser(invocation.arguments).options(all).positional(positional).run(), values);
+    po::notify(values);
+  } catch (const po::error& error) {
+    throw UsageError(std::string(error.what()) + "; usage: tugline " + command.usage);
+  }
+  if (values.count("word") > 0) {
+    for (const auto& word : values["word"].as<std::vector<std::string>>()) {
+      const bool override_like = word.find('=') != std::string::npos;
+      (override_like ? result.overrides : result.words).push_back(word);
+    }
+  }
+  const std::size_t words = result.words.size();
+  if (words < min_words) throw UsageError("an argument is missing; usage: tugline " + std::string(command.usage));
+  if (words > max_words) {
+    throw UsageError("'" + result.words[max_words] + "' is one argument too many; usage: tugline " + command.usage);
+  }
+  return result;
+}
+
+void check_config_for_world(World& world, const RunConfig& config) {
+  agree(world.control(), [&] {
+    const std::string backend = world.communicator().backend();
+    if (config.parallel.backend == "mpi" && backend != "mpi") {
+      throw ConfigError("parallel.backend: mpi needs a launcher: start with mpirun -n N tugline ...");
+    }
+    if (config.parallel.backend == "threads" && world.size() > 1) {
+      throw ConfigError("parallel.backend: threads is for one process; under mpirun use mpi or auto");
+    }
+  });
+  require_equal(world.control(), {{"config", to_json(config)}});
+}
+
+RunConfig load_agreed_config(World& world, const std::string& file, const std::vector<std::string>& overrides) {
+  RunConfig config;
+  agree(world.control(), [&] { config = load_config(file, overrides); });
+  check_config_for_world(world, config);
+  return config;
+}
+
+}  // namespace tugline

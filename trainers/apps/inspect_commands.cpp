@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands that only look: config, models, datasets, checkpoint.
+#include <boost/program_options.hpp>
+
+#include <algorithm>
+#include <filesystem>
+#include <ostream>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "tugline/core/config/load.hpp"
+#include "tugline/core/data/dataset.hpp"
+#include "tugline/core/io/checkpoint.hpp"
+#include "tugline/core/models/registry.hpp"
+#include "tugline/parallel/world.hpp"
+#include "tugline/trainers/apps/command.hpp"
+
+namespace tugline {
+namespace po = boost::program_options;
+namespace fs = std::filesystem;
+namespace {
+
+po::options_description help_only() {
+  po::options_description options("Options");
+  options.add_options()("help,h", "this text");
+  return options;
+}
+
+/// Parses and runs `body` alike on every rank, so that a mistake is reported once.
+template <typename Body>
+ExitCode run_alike(const Invocation& invocation, const char* name, const po::options_description& options, std::size_t min_words,
+                   std::size_t max_words, Body body) {
+  const Command& command = command_named(name);
+  ExitCode code = ExitCode::done;
+  agree(invocation.world.control(), [&] {
+    po::variables_map values;
+    if (wants_help(invocation)) {
+      invocation.out << help_of(command, &options);
+      return;
+    }
+    const Arguments arguments = parse_arguments(invocation, command, options, values, min_words, max_words);
+    code = body(arguments, values);
+  });
+  return code;
+}
+
+ExitCode list_checkpoints(const fs::path& run, std::ostream& out) {
+  const fs::path folder = fs::is_directory(run / "checkpoints") ? run / "checkpoints" : run;
+  if (!fs::is_directory(folder)) throw UsageError("'" + run.string() + "' is not a folder");
+  const CheckpointFolder checkpoints(folder);
+  const auto entries = checkpoints.list();
+  if (entries.empty()) {
+    out << "no checkpoints in " << folder.string() << '\n';
+    return ExitCode::done;
+  }
+  ExitCode code = ExitCode::done;
+  const fs::path best = checkpoints.best();
+  for (const auto& entry : entries) {
+    std::string state = "ok";
+    try {
+      verify_checkpoint(entry.file);
+    } catch (const CheckpointError& error) {
+      state = error.what();
+      code = ExitCode::check_said_no;
+    }
+    out << fmt::format("{:>8}  {:>10}  {}{}  {}\n", entry.step, fs::file_size(entry.file), entry.file.string(),
+                       entry.file == best ? "  (best)" : "", state);
+  }
+  return code;
+}
+
+void show_checkpoint(const fs::path& file, std::ostream& out) {
+  const Checkpoint checkpoint = read_checkpoint(file);
+  out << file.string() << ": " << checkpoint.arrays.size() << " arrays\n";
+  for (const auto& [path, array] : checkpoint.arrays) {
+    out << fmt::format("  {:<56} {:<9} [{}]\n", path, name_of(array.dtype), fmt::join(array.shape, ", "));
+  }
+  for (const auto& [name, text] : checkpoint.texts) {
+    out << "\n" << name << '\n' << text << (text.empty() || text.back() != '\n' ? "\n" : "");
+  }
+}
+
+}  // namespace
+
+ExitCode config_command(const Invocation& invocation) {
+  auto options = help_only();
+  options.add_options()("json", "as JSON (show) or JSON Schema (schema)");
+  return run_alike(invocation, "config", options, 1, 2, [&](const Arguments& arguments, const po::variables_map& values) {
+    const bool json = values.count("json") > 0;
+    const std::string& what = arguments.words[0];
+    if (what == "schema" && arguments.words.size() == 1) {
+      invocation.out << (json ? schema_json() + "\n" : schema_text());
+    } else if (what == "show" && arguments.words.size() == 2) {
+      const RunConfig config = load_config(arguments.words[1], arguments.overrides);
+      invocation.out << (json ? to_json(config) + "\n" : to_yaml(config));
+    } else {
+      throw UsageError(std::string("usage: tugline ") + command_named("config").usage);
+    }
+    return ExitCode::done;
+  });
+}
+
+ExitCode models_command(const Invocation& invocation) {
+  return run_alike(invocation, "models", help_only(), 0, 0, [&](const Arguments&, const po::variables_map&) {
+    for (const auto& entry : invocation.models.entries()) invocation.out << fmt::format("{:<14} {}\n", entry.name, entry.help);
+    return ExitCode::done;
+  });
+}
+
+ExitCode datasets_command(const Invocation& invocation) {
+  return run_alike(invocation, "datasets", help_only(), 0, 0, [&](const Arguments&, const po::variables_map&) {
+    for (const auto& entry : dataset_catalogue()) invocation.out << fmt::format("{:<14} {}\n", entry.name, entry.help);
+    return ExitCode::done;
+  });
+}
+
+ExitCode checkpoint_command(const Invocation& invocation) {
+  return run_alike(invocation, "checkpoint", help_only(), 2, 2, [&](const Arguments& arguments, const po::variables_map&) {
+    const std::string& what = arguments.words[0];
+    const fs::path path = arguments.words[1];
+    if (!fs::exists(path)) throw IoError("'" + path.string() + "' does not exist");
+    if (what == "ls") return list_checkpoints(path, invocation.out);
+    if (what == "show") {
+      show_checkpoint(path, invocation.out);
+    } else if (what == "verify") {
+      if (fs::is_directory(path)) return list_checkpoints(path, invocation.out);
+      verify_checkpoint(path);
+      invocation.out << path.string() << ": ok\n";
+    } else {
+      throw UsageError("'checkpoint " + what + "' is not a command; usage: tugline " + command_named("checkpoint").usage);
+    }
+    return ExitCode::done;
+  });
+}
+
+}  // namespace tugline

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <boost/json.hpp>
+#include <boost/program_options.hpp>
+
+#include <iostream>
+#include <optional>
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <fmt/format.h>
+#include <torch/version.h>
+
+#include "tugline/core/atomic_file.hpp"
+#include "tugline/core/config/load.hpp"
+#include "tugline/core/log.hpp"
+#include "tugline/core/metrics/event_log.hpp"
+#include "tugline/core/metrics/progress_line.hpp"
+#include "tugline/core/metrics/tensorboard.hpp"
+#include "tugline/parallel/world.hpp"
+#include "tugline/trainers/apps/command.hpp"
+#include "tugline/trainers/learner.hpp"
+#include "tugline/trainers/prepare.hpp"
+#include "tugline/trainers/run/environment.hpp"
+#include "tugline/trainers/run/result.hpp"
+#include "tugline/trainers/run/run_directory.hpp"
+#include "tugline/trainers/trainer.hpp"
+
+namespace tugline {
+namespace po = boost::program_options;
+namespace {
+
+struct OpenedRun {
+  std::optional<RunDirectory> directory;   // rank 0
+  RunPaths paths;
+  RunState state = RunState::created;
+};
+
+/// Rank 0 makes or finds the folder; the others learn its name.
+OpenedRun open_run(World& world, const RunConfig& config, const po::variables_map& values) {
+  OpenedRun run;
+  agree(world.control(), [&] {
+    if (world.rank() != 0) return;
+    RunOptions options;
+    if (values.count("run-dir") > 0) options.folder = values["run-dir"].as<std::string>();
+    options.config_name = config.name;
+    options.config_yaml = to_yaml(config);
+    options.fresh = values.count("fresh") > 0;
+    run.directory.emplace(options);
+    run.paths = run.directory->paths();
+    run.state = run.directory->state();
+  });
+  run.paths = RunPaths(world.control().broadcast(run.paths.folder().string(), 0));
+  run.state = static_cast<RunState>(world.control().all_reduce(static_cast<std::int64_t>(run.state), ReduceOp::max));
+  return run;
+}
+
+/// Sinks of rank 0; an empty log elsewhere.
+RunLog open_log(World& world, const RunConfig& config, const RunPaths& paths, const std::string& progress) {
+  RunLog log;
+  agree(world.control(), [&] {
+    log::open_rank_file(paths.log(world.rank()), world.rank());
+    if (world.rank() != 0) return;
+    const ConsoleFacts facts = gather_console_facts(progress);
+    log.add(std::make_unique<EventLog>(paths.metrics()), config.log.every_steps);
+    if (config.log.tensorboard) log.add(std::make_unique<TensorBoardWriter>(paths.folder()), config.log.every_steps);
+    log.add(std::make_unique<ProgressLine>(std::cout, Clock::steady(), ProgressOptions{decide_console(facts).mode, facts.columns}));
+  });
+  return log;
+}
+
+void write_environment(World& world, const Invocation& invocation, const RunPaths& paths, int threads) {
+  ProgramFacts program{invocation.command_line, {{"libtorch", TORCH_VERSION}}};
+  const auto environment = gather_environment(world, program);
+  agree(world.control(), [&] {
+    if (world.rank() == 0) write_file_atomically(paths.environment(), boost::json::serialize(environment) + "\n");
+  });
+  log::info("{}, {} thread(s) each", world.description(), threads);
+}
+
+Result describe_result(const TrainResult& trained, World& world, const CheckpointFolder& checkpoints, const RunPaths& paths) {
+  using Ending = TrainResult::Ending;
+  static constexpr const char* kReasons[] = {"epochs", "early stop", "time limit", "signal"};
+  Result result;
+  result.status = trained.ending == Ending::signal ? Result::kStopped : Result::kDone;
+  result.reason = kReasons[static_cast<int>(trained.ending)];
+  result.ranks = world.size();
+  result.epochs = trained.epochs;
+  result.steps = trained.steps;
+  result.seconds = trained.seconds;
+  result.samples_per_second = trained.samples_per_second;
+  const auto add = [&](const char* name, const Evaluation& split) {
+    if (split.samples == 0) return;
+    result.splits[name] = {split.loss, split.has_accuracy ? std::optional(split.accuracy) : std::nullopt};
+  };
+  add("train", trained.train);
+  add("validation", trained.validation);
+  add("test", trained.test);
+  const auto relative = [&](const std::filesystem::path& file) { return file.empty() ? "" : file.lexically_relative(paths.folder()).string(); };
+  result.checkpoint = relative(checkpoints.path_of(trained.steps));
+  result.best_checkpoint = relative(checkpoints.best());
+  return result;
+}
+
+std::string summary(const Result& result) {
+  std::string text = fmt::format("{} after {} epochs, {} steps ({})", result.status, result.epochs, result.steps, result.reason);
+  for (const char* name : {"train", "validation", "test"}) {
+    const auto split = result.splits.find(name);
+    if (split == result.splits.end()) continue;
+    text += fmt::format("\n  {:<11} loss {:.4f}", name, split->second.loss);
+    if (split->second.accuracy) text += fmt::format("  accuracy {:.2f} %", 100 * *split->second.accuracy);
+  }
+  return text;
+}
+
+/// Trains in the opened run; rank 0 writes result.json last.
+ExitCode train_in(const Invocation& invocation, const RunConfig& config, const OpenedRun& run, const std::string& progress) {
+  World& world = invocation.world;
+  const int threads = set_compute_threads(world, config.parallel);
+  const DataSplits data = open_agreed_data(world, config);
+  Learner learner(config, invocation.models, data.train->spec(), world);
+  TrainResult trained;
+  const CheckpointFolder checkpoints(run.paths.checkpoints());
+  {
+    RunLog log = open_log(world, config, run.paths, progress);
+    write_environment(world, invocation, run.paths, threads);
+    invocation.out << "run " << run.paths.folder().string() << ", " << world.description() << std::endl;
+    log.event("start", {{"ranks", world.size()}, {"threads", threads}});
+    Trainer trainer({world, config, learner, data, log, checkpoints});
+    if (run.state == RunState::resumed && trainer.resume()) {
+      invocation.out << "continuing at step " << trainer.steps_done() << std::endl;
+    }
+    trained = trainer.run();
+    log.event("end", {{"steps", trained.steps}});
+  }
+  agree(world.control(), [&] {
+    if (world.rank() != 0) return;
+    const Result result = describe_result(trained, world, checkpoints, run.paths);
+    write_result(run.paths.result(), result);
+    invocation.out << summary(result) << "\n  " << run.paths.folder().string() << std::endl;
+  });
+  log::close_rank_file();
+  return trained.ending == TrainResult::Ending::signal ? ExitCode::run_again : ExitCode::done;
+}
+
+}  // namespace
+
+ExitCode train_command(const Invocation& invocation) {
+  const Command& command = command_named("train");
+  World& world = invocation.world;
+  po::options_description options("Options");
+  options.add_options()("help,h", "this text")("run-dir", po::value<std::string>()->value_name("DIR"),
+                                               "where the run lives (default runs/<config name>-<time>); an unfinished run there goes on")(
+      "fresh", "start over: delete what an older run wrote into the folder")(
+      "progress", po::value<std::string>()->default_value("auto")->value_name("MODE"), "auto, live or plain");
+  po::variables_map values;
+  Arguments arguments;
+  if (wants_help(invocation)) {
+    invocation.out << help_of(command, &options);
+    return ExitCode::done;
+  }
+  agree(world.control(), [&] { arguments = parse_arguments(invocation, command, options, values, 1, 1); });
+  const RunConfig config = load_agreed_config(world, arguments.words[0], arguments.overrides);
+  const OpenedRun run = open_run(world, config, values);
+  if (run.state == RunState::finished) {
+    invocation.out << "run " << run.paths.folder().string() << " is finished; --fresh starts over\n";
+    return ExitCode::done;
+  }
+  return train_in(invocation, config, run, values["progress"].as<std::string>());
+}
+
+}  // namespace tugline

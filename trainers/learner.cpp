@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/learner.hpp"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/torch.h>
+
+#include "tugline/core/clock.hpp"
+#include "tugline/core/models/batch_norm.hpp"
+#include "tugline/core/models/module_tensors.hpp"
+#include "tugline/core/random.hpp"
+#include "tugline/parallel/replicas.hpp"
+#include "tugline/parallel/sync/bucket_reducer.hpp"
+#include "tugline/parallel/world.hpp"
+
+namespace tugline {
+namespace {
+
+/// Weights change dtype and memory format before the arena takes them: afterwards that would break the binding.
+void prepare_weights(Model& model, const TrainConfig& config) {
+  if (config.precision == "float64") model.to(torch::kFloat64);
+  if (!config.channels_last) return;
+  torch::NoGradGuard no_grad;
+  for (auto& parameter : model.parameters()) {
+    if (parameter.dim() == 4) parameter.set_data(parameter.contiguous(at::MemoryFormat::ChannelsLast));
+  }
+}
+
+std::unique_ptr<Arena> make_parameter_arena(Model& model, const RunConfig& config) {
+  const auto named = named_parameters_of(model);
+  auto groups = std::make_shared<std::unordered_map<std::string, int>>();
+  for (const auto& [name, tensor] : named) (*groups)[name] = group_of(config.optim, name, tensor.dim());
+  ArenaOptions options;
+  options.bucket_bytes = static_cast<std::int64_t>(config.parallel.bucket_mib * (1 << 20));
+  options.first_bucket_bytes = static_cast<std::int64_t>(config.parallel.first_bucket_mib * (1 << 20));
+  options.group_of = [groups](const std::string& name) { return groups->at(name); };
+  return std::make_unique<Arena>(named, options);
+}
+
+void seed_dropout(std::uint64_t seed) {
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  std::lock_guard<std::mutex> lock(generator.mutex());
+  generator.set_current_seed(seed);
+}
+
+}  // namespace
+
+Learner::Learner(const RunConfig& config, const ModelRegistry& models, const SampleSpec& spec, World& world,
+                 std::unique_ptr<Task> task)
+    : seed_(config.seed),
+      micro_batch_(config.train.micro_batch),
+      float64_(config.train.precision == "float64"),
+      channels_last_(config.train.channels_last),
+      task_(std::move(task)) {
+  agree(world.control(), [&] {
+    model_ = models.build(config.model, spec, config.seed);
+    if (!task_) task_ = make_task(config.task, spec);
+    prepare_weights(*model_, config.train);
+    parameters_ = make_parameter_arena(*model_, config);
+    buffers_ = std::make_unique<Arena>(named_buffers_of(*model_), ArenaOptions{});
+    optimizer_ = make_optimizer(config.optim, *parameters_);
+  });
+  auto facts = layout_facts(*parameters_, "parameter");
+  for (auto& fact : layout_facts(*buffers_, "buffer")) facts.push_back(std::move(fact));
+  require_equal(world.control(), facts);
+  broadcast_values(world.communicator(), *parameters_);
+  broadcast_values(world.communicator(), *buffers_);
+  if (config.model.batch_norm == "sync" && has_batch_norm(*model_)) {
+    batch_norm_ = world.control().duplicate();
+    set_batch_norm_reduction(*model_, [this](at::Tensor& sums) {
+      batch_norm_->all_reduce(sums.data_ptr(), sums.numel(), dtype_of(sums));
+    });
+  }
+}
+Learner::~Learner() = default;
+
+int Learner::backwards(const Piece& piece) const {
+  if (piece.size() == 0) return 0;
+  if (micro_batch_ == 0) return 1;
+  return static_cast<int>((piece.size() + micro_batch_ - 1) / micro_batch_);
+}
+
+at::Tensor Learner::forward(const at::Tensor& input) {
+  if (!input.is_floating_point()) return model_->forward(input);
+  at::Tensor converted = float64_ ? input.to(at::kDouble) : input;
+  if (channels_last_ && converted.dim() == 4) converted = converted.contiguous(at::MemoryFormat::ChannelsLast);
+  return model_->forward(converted);
+}
+
+StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
+  const Clock& clock = Clock::steady();
+  const double start = clock.seconds();
+  const double nominal = nominal_weight(piece);
+  const std::int64_t micro = micro_batch_ > 0 ? micro_batch_ : std::max<std::int64_t>(piece.size(), 1);
+  StepReport report;
+  for (std::int64_t begin = piece.begin; begin < piece.end; begin += micro) {
+    const double before = clock.seconds();
+    const Batch batch = loader.take(piece.epoch, begin, std::min(begin + micro, piece.end));
+    report.data_seconds += clock.seconds() - before;
+    compute_gradients(batch, nominal, mix_seed(seed_, Purpose::dropout, static_cast<std::uint64_t>(piece.step),
+                                               static_cast<std::uint64_t>(begin)), report);
+  }
+  report.compute_seconds = clock.seconds() - start - report.data_seconds;
+  return report;
+}
+
+void Learner::compute_gradients(const Batch& batch, double nominal_weight, std::uint64_t dropout_seed, StepReport& report) {
+  seed_dropout(dropout_seed);
+  model_->train();
+  const at::Tensor output = forward(batch.input);
+  const LossSum loss = task_->loss(output, batch.target);
+  (loss.sum / nominal_weight).backward();
+  torch::NoGradGuard no_grad;
+  report.weight += loss.weight;
+  report.loss_sum += loss.sum.item<double>();
+  if (task_->has_accuracy()) {
+    const EvalSums sums = task_->evaluate(output.detach(), batch.target);
+    report.correct += sums.correct;
+    report.counted += sums.counted;
+  }
+}
+
+EvalSums Learner::evaluate(const Batch& batch) {
+  torch::NoGradGuard no_grad;
+  const bool training = model_->is_training();
+  model_->eval();
+  const EvalSums sums = task_->evaluate(forward(batch.input), batch.target);
+  model_->train(training);
+  return sums;
+}
+
+}  // namespace tugline

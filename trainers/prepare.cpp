@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/prepare.hpp"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include "tugline/core/cpu.hpp"
+#include "tugline/parallel/world.hpp"
+
+namespace tugline {
+namespace {
+
+std::string describe(const Dataset& split) { return fmt::format("{} samples, {:016x}", split.size(), split.fingerprint()); }
+
+}  // namespace
+
+int set_compute_threads(World& world, const ParallelConfig& config) {
+  const CpuBudget mine = cpu_budget();
+  const auto cores_of_all = world.control().all_gather(core_list(mine.cores));
+  std::vector<std::vector<int>> local_cores;
+  for (int rank = 0; rank < world.size(); ++rank) {
+    const auto r = static_cast<std::size_t>(rank);
+    if (world.hosts()[r] == world.hosts()[static_cast<std::size_t>(world.rank())]) {
+      local_cores.push_back(parse_core_list(cores_of_all[r]));
+    }
+  }
+  const int threads = config.threads > 0 ? static_cast<int>(config.threads) : default_threads_per_rank(mine, local_cores);
+  at::set_num_threads(threads);
+  return threads;
+}
+
+DataSplits open_agreed_data(World& world, const RunConfig& config, const Normalisation* normalisation) {
+  DataSplits data;
+  agree(world.control(), [&] { data = open_data(config.data, config.seed, normalisation); });
+  require_equal(world.control(), {{"training data", describe(*data.train)},
+                                  {"validation data", describe(*data.validation)},
+                                  {"test data", describe(*data.test)}});
+  return data;
+}
+
+}  // namespace tugline

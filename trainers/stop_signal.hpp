@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace tugline {
+
+/// While it lives, SIGUSR1, SIGTERM and SIGINT set a flag instead of ending the process; the training loop sees it at the next
+/// step boundary, saves and stops. A second SIGINT ends the process at once. Nothing else is done inside the handler.
+/// One at a time per process.
+class StopSignal {
+ public:
+  StopSignal();
+  ~StopSignal();
+  StopSignal(const StopSignal&) = delete;
+  StopSignal& operator=(const StopSignal&) = delete;
+  bool raised() const noexcept;
+};
+
+}  // namespace tugline

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "tugline/core/clock.hpp"
+#include "tugline/core/config/run_config.hpp"
+#include "tugline/core/data/dataset.hpp"
+#include "tugline/core/io/checkpoint.hpp"
+#include "tugline/core/metrics/sink.hpp"
+#include "tugline/trainers/evaluate.hpp"
+
+namespace tugline {
+
+class Learner;
+class World;
+
+/// How a run ended, the same on every rank.
+struct TrainResult {
+  enum class Ending { done, early_stop, time_limit, signal } ending = Ending::done;
+  std::int64_t epochs = 0;             ///< whole epochs done
+  std::int64_t steps = 0;
+  double seconds = 0;                  ///< of training steps, all attempts
+  double samples_per_second = 0;       ///< of this attempt's training steps
+  Evaluation train;                    ///< mean over the last epoch's steps, as they were made
+  Evaluation validation;               ///< samples 0: there is no such split
+  Evaluation test;
+};
+
+/// The training loop, written once: a strategy hands out pieces, the learner computes, the strategy finishes the step.
+/// Everything given must outlive it. One thread; all members are collective.
+class Trainer {
+ public:
+  struct Parts {
+    World& world;
+    const RunConfig& config;
+    Learner& learner;
+    const DataSplits& data;
+    RunLog& log;                        ///< has sinks on rank 0 alone
+    CheckpointFolder checkpoints;
+    const Clock& clock = Clock::steady();
+  };
+  explicit Trainer(Parts parts);
+  ~Trainer();
+
+  /// Continues from the newest checkpoint that verifies; false when there is none. Throws CheckpointError when it does not fit.
+  bool resume();
+  std::int64_t steps_done() const;
+  /// Trains to the end, or to a signal, and leaves a checkpoint of the last step. Throws Error when losses or gradients
+  /// stay non-finite.
+  TrainResult run();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tugline
