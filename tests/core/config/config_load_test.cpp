@@ -123,7 +123,7 @@ TEST_F(ConfigFiles, ADataPathMeansWhatItMeansWhereItStands) {
   EXPECT_EQ(run.data.path, wine);
   EXPECT_EQ(load_config(write("runs/1/config.yaml", to_yaml(run))).data.path, wine);
   EXPECT_EQ(load_config(top, {"data.path=/x/y.csv"}).data.path, "/x/y.csv");
-  EXPECT_EQ(load_config(top, {"data.path=y.csv"}).data.path, (fs::current_path() / "y.csv").string());
+  EXPECT_EQ(load_config(top, {"data.path=sub/y.csv"}).data.path, (fs::current_path() / "sub/y.csv").string());
   EXPECT_EQ(load_config(top, {"data.name=digits", "data.path="}).data.path, "");
 }
 
@@ -172,6 +172,14 @@ TEST(ConfigText, NumbersStayAsPeopleWriteThem) {
   EXPECT_NE(yaml.find("  lr: 0.1\n"), std::string::npos);
   EXPECT_NE(yaml.find("  eps: 1.0e-08\n"), std::string::npos);
   EXPECT_NE(yaml.find("  header: ~\n"), std::string::npos);
+}
+
+TEST(ConfigText, WhatOtherReadersCouldTakeForANumberIsInQuotes) {
+  for (const char* text : {"true", "No", "1.5", "1e5", "0x10", "-3", "null"}) {
+    RunConfig run;
+    run.name = text;
+    EXPECT_EQ(to_yaml(run).substr(0, to_yaml(run).find('\n')), std::string("name: \"") + text + "\"");
+  }
 }
 
 TEST(ConfigText, JsonIsOneLineInOrderOfDeclaration) {
