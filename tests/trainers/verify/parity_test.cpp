@@ -135,7 +135,8 @@ TEST_F(TwoLearners, MicroBatchesOnManyRanksEqualOneBatchOnOne) {
 }
 
 class TwentySteps : public TwoLearners, public testing::WithParamInterface<std::string> {};
-INSTANTIATE_TEST_SUITE_P(, TwentySteps, testing::Values("mlp", "convnet", "transformer"), testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(, TwentySteps, testing::Values("mlp", "convnet", "transformer"),
+                         [](const auto& info) { return info.param; });
 
 TEST_P(TwentySteps, OfSgdEndWithTheParametersOfOneRank) {
   config_.model.name = GetParam();
@@ -157,7 +158,8 @@ TEST_P(TwentySteps, OfSgdEndWithTheParametersOfOneRank) {
 }
 
 class EveryOptimizer : public TwoLearners, public testing::WithParamInterface<std::string> {};
-INSTANTIATE_TEST_SUITE_P(, EveryOptimizer, testing::Values("sgd", "adam", "adamw", "adagrad"), testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(, EveryOptimizer, testing::Values("sgd", "adam", "adamw", "adagrad"),
+                         [](const auto& info) { return info.param; });
 
 TEST_P(EveryOptimizer, MakesTheSameStepFromTheSameGradientBitForBit) {
   config_.optim.name = GetParam();
