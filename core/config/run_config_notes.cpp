@@ -23,8 +23,8 @@ const std::vector<Note>& notes() {
 
       {"data.name", "where samples come from", "", one_of("digits", "idx", "csv", "hdf5", "text", "synthetic")},
       {"data.batch", "the global batch: all ranks' samples of one step", "samples", at_least(1)},
-      {"data.path", "file (csv, hdf5, text) or folder (idx); relative to the config file that says so", "", {}},
-      {"data.train_inputs", "idx: file name below data.path; hdf5: dataset inside the file", "", {}},
+      {"data.path", "the data file, or the folder of train_inputs and so on; relative to the config file", "", {}},
+      {"data.train_inputs", "idx, csv, text: file below data.path; hdf5: dataset inside the file", "", {}},
       {"data.train_targets", "likewise, the targets", "", {}},
       {"data.validation_inputs", "likewise, of the validation split", "", {}},
       {"data.validation_targets", "likewise", "", {}},

@@ -21,7 +21,7 @@ bool names_a_metric(const std::string& text) {
 constexpr const char* kMetricForm = "expected split.metric with split train, validation or test, such as validation.loss";
 
 void check_data(const DataConfig& data, const TaskConfig& task, Conflicts& out) {
-  const bool absolute = data.name == "idx" && data.train_inputs.starts_with('/') && data.train_targets.starts_with('/');
+  const bool absolute = data.name != "hdf5" && data.train_inputs.starts_with('/');
   const bool needs_path = data.name != "digits" && data.name != "synthetic" && !absolute;
   if (needs_path && data.path.empty()) {
     out.push_back({{"data.path", "data.name"}, fmt::format("data.name {} needs data.path", data.name)});

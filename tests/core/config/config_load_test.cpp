@@ -124,6 +124,7 @@ TEST_F(ConfigFiles, ADataPathMeansWhatItMeansWhereItStands) {
   EXPECT_EQ(load_config(write("runs/1/config.yaml", to_yaml(run))).data.path, wine);
   EXPECT_EQ(load_config(top, {"data.path=/x/y.csv"}).data.path, "/x/y.csv");
   EXPECT_EQ(load_config(top, {"data.path=sub/y.csv"}).data.path, (fs::current_path() / "sub/y.csv").string());
+  EXPECT_EQ(load_config(top, {"data.path=", "data.train_inputs=/x/a.csv"}).data.train_inputs, "/x/a.csv");
   EXPECT_EQ(load_config(top, {"data.name=digits", "data.path="}).data.path, "");
 }
 
