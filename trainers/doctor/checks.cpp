@@ -245,7 +245,7 @@ Check check_shared_folder(const std::vector<RankFacts>& ranks, const std::string
 
 Check check_console(const ConsoleDecision& decision) {
   return {"progress", Status::ok,
-          fmt::format("{}, for {}", decision.mode == ConsoleMode::live ? "live line" : "plain lines", decision.reason)};
+          fmt::format("{}: {}", decision.mode == ConsoleMode::live ? "live line" : "plain lines", decision.reason)};
 }
 
 }  // namespace tugline

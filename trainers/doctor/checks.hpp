@@ -27,7 +27,6 @@ struct RankFacts {
   std::vector<int> cores;  ///< it may run on
   int online_cores = 1;
   double cgroup_cores = 0;      ///< 0: no limit
-  int usable_cores = 1;         ///< whole cores after both
   double load = 0;              ///< average over a minute
   std::int64_t shm_bytes = -1;  ///< free in /dev/shm; -1: there is none
   std::string build;            ///< versions of Tugline and its libraries

@@ -19,8 +19,7 @@
 
 namespace tugline {
 
-BOOST_DESCRIBE_STRUCT(RankFacts, (),
-                      (rank, host, cores, online_cores, cgroup_cores, usable_cores, load, shm_bytes, build, sees_folder))
+BOOST_DESCRIBE_STRUCT(RankFacts, (), (rank, host, cores, online_cores, cgroup_cores, load, shm_bytes, build, sees_folder))
 
 namespace {
 
@@ -61,7 +60,6 @@ RankFacts gather_rank(const World& world, const std::string& token) {
                   .cores = budget.cores,
                   .online_cores = budget.online_cores,
                   .cgroup_cores = budget.cgroup_cores,
-                  .usable_cores = budget.usable,
                   .shm_bytes = free_shared_memory(),
                   .build = build_text()};
   double load = 0;
