@@ -205,12 +205,31 @@ TEST_F(Csv, FilesForEachPart) {
   table.path = folder_.string();
   table.train_inputs = "train.csv";
   table.validation_inputs = "late.csv.gz";
+  table.split.validation = table.split.test = 0.4;  // have no say: the files do
   const auto splits = open_data(table, 0);
   EXPECT_EQ(splits.train->size(), 2);
   EXPECT_EQ(splits.test->size(), 0);
   ASSERT_EQ(splits.validation->size(), 1);
   EXPECT_EQ(input_of(*splits.validation, 0), (Floats{5, 0, 1}));
   EXPECT_EQ(class_of(*splits.validation, 0), 1);
+}
+
+TEST(ShippedTables, OpenAsTheirReadmeSays) {
+  auto table = all_for_training("csv");
+  table.path = TUGLINE_SHIPPED_DATA "/wine.csv";
+  table.label = "cultivar";
+  const auto wine = open_data(table, 0).train;
+  EXPECT_EQ(wine->size(), 178);
+  EXPECT_EQ(wine->spec().input_shape, Shape{13});
+  EXPECT_EQ(wine->spec().class_names, (std::vector<std::string>{"1", "2", "3"}));
+  table.path = TUGLINE_SHIPPED_DATA "/breast_cancer.csv";
+  table.label = "diagnosis";
+  const auto cancer = open_data(table, 0).train;
+  EXPECT_EQ(cancer->size(), 569);
+  EXPECT_EQ(cancer->spec().input_shape, Shape{30});
+  const auto classes = classes_of(*cancer);
+  EXPECT_EQ(std::accumulate(classes.begin(), classes.end(), std::int64_t{0}), 212);  // malignant
+  EXPECT_EQ(cancer->spec().class_names, (std::vector<std::string>{"benign", "malignant"}));
 }
 
 class TextFile : public DataFiles {

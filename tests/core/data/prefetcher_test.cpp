@@ -38,11 +38,11 @@ TEST(SampleOrder, IsAPermutationThatDependsOnSeedAndEpochAlone) {
 
 TEST(SampleOrder, KeepsTheTwoMostRecentEpochs) {
   const SampleOrder order(10, 7, true);
-  const auto first = order.epoch(0).get();
+  const auto first = order.epoch(0);
   order.epoch(1);
-  EXPECT_EQ(order.epoch(0).get(), first);
+  EXPECT_EQ(order.epoch(0), first);
   order.epoch(2);  // 1 goes, 0 was used later
-  EXPECT_EQ(order.epoch(0).get(), first);
+  EXPECT_EQ(order.epoch(0), first);
 }
 
 TEST(SampleOrder, WithoutShufflingIsTheIdentity) {
@@ -143,20 +143,38 @@ TEST(Prefetcher, AugmentationIsTheSameForAnyWorldSize) {
     }
     EXPECT_EQ(parts, whole);
   }
-  EXPECT_NE(take(*alone, 5, 0, 100).inputs, take(*alone, 4, 0, 100).inputs);
 }
 
-TEST(Prefetcher, ReadsEachSampleOnceHoweverOftenItIsExpected) {
-  const Lab lab;
-  const auto prefetcher = lab.make({.threads = 2});
-  for (std::int64_t begin = 0; begin < 100; begin += 10) {
-    prefetcher->expect(0, begin, begin + 25);
-    prefetcher->expect(0, std::max<std::int64_t>(0, begin - 5), begin + 30);
-    take(*prefetcher, 0, begin, begin + 10);
+TEST(Prefetcher, AugmentationBelongsToEpochAndSampleWhereverItStandsInTheOrder) {
+  Lab shuffled, plain;
+  plain.order = std::make_shared<SampleOrder>(100, 7, false);
+  const auto moved = shuffled.make({.threads = 0}, all_augmentations()),
+             still = plain.make({.threads = 0}, all_augmentations());
+  const Taken there = take(*moved, 3, 0, 100), here = take(*still, 3, 0, 100);
+  for (int i = 0; i < 100; ++i) {
+    const auto from = here.inputs.begin() + 16 * there.targets[i];
+    ASSERT_TRUE(std::equal(from, from + 16, there.inputs.begin() + 16 * i));
   }
-  // Positions behind the last take were expected once more by the second hint, but never those still ahead.
-  EXPECT_LE(lab.data->reads, 100 + 9 * 5);
-  EXPECT_GE(lab.data->reads, 100);
+  EXPECT_NE(take(*still, 4, 0, 100).inputs, here.inputs);
+}
+
+TEST(Prefetcher, ExpectingTwiceCostsNothing) {
+  const Lab lab;
+  std::latch let_go(1);
+  lab.data->on_read = [&](std::int64_t) { let_go.wait(); };
+  const auto prefetcher = lab.make({.threads = 1});
+  prefetcher->expect(0, 10, 40);
+  prefetcher->expect(0, 10, 40);
+  EXPECT_EQ(prefetcher->pending_samples(), 30);
+  prefetcher->expect(0, 0, 60);  // around it, and on
+  prefetcher->expect(0, 5, 25);
+  EXPECT_EQ(prefetcher->pending_samples(), 60);
+  prefetcher->expect(1, 0, 10);  // another epoch is another sample
+  EXPECT_EQ(prefetcher->pending_samples(), 70);
+  let_go.count_down();
+  EXPECT_EQ(take(*prefetcher, 0, 0, 60).targets.size(), 60u);
+  EXPECT_EQ(prefetcher->pending_samples(), 10);
+  EXPECT_LE(lab.data->reads, 70);
 }
 
 TEST(Prefetcher, AReCutReloadsNothing) {

@@ -186,7 +186,7 @@ TEST_F(NormalisationOf, ImagesIsPerChannel) {
   EXPECT_EQ(input_of(*splits.train, 0), (std::vector<float>{-1, 1, 0, 0}));
 }
 
-// A mean of 10,000 and a deviation of 0.01 survive, which a plain sum of squares would lose in rounding.
+// A deviation of 1/2 around 16 million survives, which a plain sum of squares would lose in rounding.
 TEST(Statistics, AreExactFarFromZero) {
   class Far final : public Dataset {
    public:
@@ -194,7 +194,7 @@ TEST(Statistics, AreExactFarFromZero) {
     const SampleSpec& spec() const override { return spec_; }
     std::int64_t size() const override { return 10000; }
     void read(std::int64_t index, std::span<std::byte> input, std::span<std::byte>) const override {
-      *reinterpret_cast<float*>(input.data()) = 10000 + (index % 2 == 0 ? 0.0f : 0.015625f);
+      *reinterpret_cast<float*>(input.data()) = 16777214.0f + static_cast<float>(index % 2);
     }
     std::uint64_t fingerprint() const override { return 0; }
 
@@ -204,8 +204,8 @@ TEST(Statistics, AreExactFarFromZero) {
   Indices all(10000);
   std::iota(all.begin(), all.end(), 0);
   const auto statistics = compute_normalisation(data, all);
-  EXPECT_FLOAT_EQ(statistics.mean[0], 10000 + 0.0078125f);
-  EXPECT_FLOAT_EQ(statistics.stddev[0], 0.0078125f);
+  EXPECT_NEAR(statistics.mean[0], 16777214.5, 1);
+  EXPECT_FLOAT_EQ(statistics.stddev[0], 0.5);
 }
 
 }  // namespace
