@@ -30,9 +30,11 @@ at::Tensor flat_tensor(const ArenaAllocator& allocate, std::int64_t count, at::S
   return at::from_blob(data, {count}, [memory = std::move(memory)](void*) {}, at::TensorOptions(type));
 }
 
-/// A view of `flat` at element `begin` with the shape and strides of `like`.
+/// A tensor over `flat` from element `begin`, with the shape and strides of `like`. Not an autograd view: optimizers detach
+/// gradients in place, which a view refuses.
 at::Tensor view_at(const at::Tensor& flat, std::int64_t begin, const at::Tensor& like) {
-  return flat.as_strided(like.sizes(), like.strides(), begin);
+  void* data = static_cast<char*>(flat.data_ptr()) + begin * flat.element_size();
+  return at::from_blob(data, like.sizes(), like.strides(), [flat](void*) {}, flat.options());
 }
 
 std::int64_t padded(std::int64_t count, std::int64_t element_bytes) {
