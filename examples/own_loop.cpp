@@ -14,14 +14,14 @@ int main(int argc, char** argv) {
   torch::manual_seed(1);
   torch::nn::Sequential model(torch::nn::Linear(20, 64), torch::nn::ReLU(), torch::nn::Linear(64, 1));
   tugline::DataParallel team{world, *model};                                    // (2)
-  torch::optim::SGD optimizer(model->parameters(), torch::optim::SGDOptions(0.05).momentum(0.9));
+  torch::optim::SGD optimizer(model->parameters(), torch::optim::SGDOptions(0.02).momentum(0.9));
 
   // Every rank has data of its own, and not even the same amount.
   torch::manual_seed(100 + world.rank());
-  const std::int64_t mine = 32 + 8 * world.rank();
+  const std::int64_t mine = 64 + 16 * world.rank();
   const at::Tensor truth = torch::linspace(-1, 1, 20).unsqueeze(1);
   double first = 0, last = 0;
-  for (int step = 0; step < 100; ++step) {
+  for (int step = 0; step < 300; ++step) {
     const at::Tensor x = torch::randn({mine, 20});
     const at::Tensor y = x.mm(truth);
     const at::Tensor loss_sum = torch::mse_loss(model->forward(x), y, at::Reduction::Sum);
