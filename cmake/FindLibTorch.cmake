@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 # LibTorch::LibTorch, the CPU half of a LibTorch (archive, pip, conda). TorchConfig.cmake of the PyPI wheel insists on
 # a CUDA toolkit, so this finder links torch_cpu and c10 alone.
-#   TUGLINE_LIBTORCH (cache or environment): a folder that holds include/ and lib/.
-if(NOT TUGLINE_LIBTORCH)
-  if(DEFINED ENV{TUGLINE_LIBTORCH})
-    set(TUGLINE_LIBTORCH "$ENV{TUGLINE_LIBTORCH}")
-  else()
-    set(TUGLINE_LIBTORCH "${PROJECT_SOURCE_DIR}/build/deps/libtorch-2.11.0/torch")
-  endif()
+#   TUGLINE_LIBTORCH (cache or environment): a folder that holds include/ and lib/, or one that holds such a torch/.
+# -DTUGLINE_LIBTORCH wins at first; later, an environment variable that has changed since the last configure does.
+if(NOT "$ENV{TUGLINE_LIBTORCH}" STREQUAL "" AND (NOT TUGLINE_LIBTORCH OR
+   (DEFINED TUGLINE_LIBTORCH_ENVIRONMENT AND NOT "$ENV{TUGLINE_LIBTORCH}" STREQUAL "${TUGLINE_LIBTORCH_ENVIRONMENT}")))
+  set(TUGLINE_LIBTORCH "$ENV{TUGLINE_LIBTORCH}" CACHE PATH "LibTorch: a folder with include/ and lib/" FORCE)
 endif()
-set(TUGLINE_LIBTORCH "${TUGLINE_LIBTORCH}" CACHE PATH "LibTorch: a folder with include/ and lib/")
-find_path(LibTorch_INCLUDE_DIR torch/csrc/api/include/torch/torch.h HINTS "${TUGLINE_LIBTORCH}/include" NO_DEFAULT_PATH)
-find_library(LibTorch_CPU_LIBRARY torch_cpu HINTS "${TUGLINE_LIBTORCH}/lib" NO_DEFAULT_PATH)
-find_library(LibTorch_C10_LIBRARY c10 HINTS "${TUGLINE_LIBTORCH}/lib" NO_DEFAULT_PATH)
+set(TUGLINE_LIBTORCH_ENVIRONMENT "$ENV{TUGLINE_LIBTORCH}" CACHE INTERNAL "")
+set(TUGLINE_LIBTORCH "${PROJECT_SOURCE_DIR}/build/deps/libtorch-2.11.0" CACHE PATH "LibTorch: a folder with include/ and lib/")
+set(LibTorch_ROOT_DIR "${TUGLINE_LIBTORCH}")
+if(NOT EXISTS "${LibTorch_ROOT_DIR}/include/ATen/ATen.h" AND EXISTS "${LibTorch_ROOT_DIR}/torch/include/ATen/ATen.h")
+  string(APPEND LibTorch_ROOT_DIR "/torch")
+endif()
+# Not cached: another TUGLINE_LIBTORCH must not meet the files of the last one.
+find_path(LibTorch_INCLUDE_DIR torch/csrc/api/include/torch/torch.h PATHS "${LibTorch_ROOT_DIR}/include" NO_DEFAULT_PATH NO_CACHE)
+find_library(LibTorch_CPU_LIBRARY torch_cpu PATHS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH NO_CACHE)
+find_library(LibTorch_C10_LIBRARY c10 PATHS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH NO_CACHE)
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(LibTorch REQUIRED_VARS LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_INCLUDE_DIR
   REASON_FAILURE_MESSAGE "no LibTorch in '${TUGLINE_LIBTORCH}': run scripts/setup.sh, or set TUGLINE_LIBTORCH to a folder with include/ and lib/")
 if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
-  get_filename_component(_lib "${LibTorch_CPU_LIBRARY}" DIRECTORY)
-  set(_rpaths "${_lib}")
-  file(GLOB _nvidia "${_lib}/../../nvidia/*/lib")
+  set(_rpaths "${LibTorch_ROOT_DIR}/lib")
+  # A wheel's CUDA libraries lie beside it.
+  file(GLOB _nvidia "${LibTorch_ROOT_DIR}/../nvidia/*/lib")
   list(APPEND _rpaths ${_nvidia})
   add_library(LibTorch::c10 UNKNOWN IMPORTED)
   set_target_properties(LibTorch::c10 PROPERTIES IMPORTED_LOCATION "${LibTorch_C10_LIBRARY}")

@@ -13,6 +13,8 @@ function(tugline_library name)
   add_library(tugline_${name} STATIC ${arg_SOURCES})
   add_library(tugline::${name} ALIAS tugline_${name})
   set_target_properties(tugline_${name} PROPERTIES EXPORT_NAME ${name})
+  set_property(GLOBAL APPEND PROPERTY TUGLINE_LIBRARIES ${name})   # what TuglineInstall exports
+  target_compile_features(tugline_${name} PUBLIC cxx_std_20)
   target_include_directories(tugline_${name} PUBLIC
     "$<BUILD_INTERFACE:${TUGLINE_INCLUDE_DIR}>" "$<INSTALL_INTERFACE:include>")
   target_link_libraries(tugline_${name} PUBLIC ${arg_LINK} PRIVATE ${arg_PRIVATE_LINK})

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <charconv>
 #include <fstream>
-#include <regex>
+#include <optional>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
@@ -12,19 +13,31 @@
 
 namespace tugline {
 namespace fs = std::filesystem;
+namespace {
+
+/// The step in "step-<8 or more digits>.h5"; nullopt for any other name.
+std::optional<std::int64_t> step_of(std::string_view name) {
+  constexpr std::string_view kPrefix = "step-", kSuffix = ".h5";
+  if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) return std::nullopt;
+  name.remove_prefix(kPrefix.size());
+  name.remove_suffix(kSuffix.size());
+  std::int64_t step = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), step);
+  if (error != std::errc() || end != name.data() + name.size() || name.size() < 8 || step < 0) return std::nullopt;
+  return step;
+}
+
+}  // namespace
 
 CheckpointFolder::CheckpointFolder(fs::path folder) : folder_(std::move(folder)) {}
 
 fs::path CheckpointFolder::path_of(std::int64_t step) const { return folder_ / fmt::format("step-{:08}.h5", step); }
 
 std::vector<CheckpointFolder::Entry> CheckpointFolder::list() const {
-  static const std::regex pattern(R"(step-(\d{8,18})\.h5)");
   std::vector<Entry> entries;
   std::error_code error;
   for (const auto& file : fs::directory_iterator(folder_, error)) {
-    const std::string name = file.path().filename().string();
-    std::smatch match;
-    if (std::regex_match(name, match, pattern)) entries.push_back({file.path(), std::stoll(match[1])});
+    if (const auto step = step_of(file.path().filename().string())) entries.push_back({file.path(), *step});
   }
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.step < b.step; });
   return entries;
