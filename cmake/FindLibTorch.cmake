@@ -3,12 +3,20 @@
 # a CUDA toolkit, so this finder links torch_cpu and c10 alone.
 #   TUGLINE_LIBTORCH (cache or environment): a folder that holds include/ and lib/, or one that holds such a torch/.
 # -DTUGLINE_LIBTORCH wins at first; later, an environment variable that has changed since the last configure does.
-if(NOT "$ENV{TUGLINE_LIBTORCH}" STREQUAL "" AND (NOT TUGLINE_LIBTORCH OR
-   (DEFINED TUGLINE_LIBTORCH_ENVIRONMENT AND NOT "$ENV{TUGLINE_LIBTORCH}" STREQUAL "${TUGLINE_LIBTORCH_ENVIRONMENT}")))
-  set(TUGLINE_LIBTORCH "$ENV{TUGLINE_LIBTORCH}" CACHE PATH "LibTorch: a folder with include/ and lib/" FORCE)
+set(_environment "$ENV{TUGLINE_LIBTORCH}")
+if(_environment)
+  get_filename_component(_environment "${_environment}" ABSOLUTE BASE_DIR "${PROJECT_SOURCE_DIR}")
 endif()
-set(TUGLINE_LIBTORCH_ENVIRONMENT "$ENV{TUGLINE_LIBTORCH}" CACHE INTERNAL "")
-set(TUGLINE_LIBTORCH "${PROJECT_SOURCE_DIR}/build/deps/libtorch-2.11.0" CACHE PATH "LibTorch: a folder with include/ and lib/")
+if(NOT TUGLINE_LIBTORCH OR (DEFINED TUGLINE_LIBTORCH_ENVIRONMENT AND NOT _environment STREQUAL TUGLINE_LIBTORCH_ENVIRONMENT))
+  if(_environment)
+    set(TUGLINE_LIBTORCH "${_environment}" CACHE PATH "LibTorch: a folder with include/ and lib/" FORCE)
+  elseif(TUGLINE_LIBTORCH STREQUAL TUGLINE_LIBTORCH_ENVIRONMENT)
+    unset(TUGLINE_LIBTORCH CACHE)
+  endif()
+endif()
+set(TUGLINE_LIBTORCH_ENVIRONMENT "${_environment}" CACHE INTERNAL "")
+set(TUGLINE_LIBTORCH "${PROJECT_SOURCE_DIR}/build/deps/libtorch-2.11.0"
+  CACHE PATH "LibTorch: a folder with include/ and lib/")
 set(LibTorch_ROOT_DIR "${TUGLINE_LIBTORCH}")
 if(NOT EXISTS "${LibTorch_ROOT_DIR}/include/ATen/ATen.h" AND EXISTS "${LibTorch_ROOT_DIR}/torch/include/ATen/ATen.h")
   string(APPEND LibTorch_ROOT_DIR "/torch")
@@ -17,9 +25,22 @@ endif()
 find_path(LibTorch_INCLUDE_DIR torch/csrc/api/include/torch/torch.h PATHS "${LibTorch_ROOT_DIR}/include" NO_DEFAULT_PATH NO_CACHE)
 find_library(LibTorch_CPU_LIBRARY torch_cpu PATHS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH NO_CACHE)
 find_library(LibTorch_C10_LIBRARY c10 PATHS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH NO_CACHE)
+if(LibTorch_FIND_REQUIRED)   # in one sentence, which FindPackageHandleStandardArgs is not made for
+  set(_missing "")
+  foreach(_part "LibTorch_CPU_LIBRARY:lib/libtorch_cpu.so" "LibTorch_C10_LIBRARY:lib/libc10.so" "LibTorch_INCLUDE_DIR:include/torch")
+    string(REGEX MATCH "^([^:]*):(.*)$" _part "${_part}")
+    if(NOT ${CMAKE_MATCH_1})
+      list(APPEND _missing "${CMAKE_MATCH_2}")
+    endif()
+  endforeach()
+  if(_missing)
+    list(JOIN _missing ", " _missing)
+    message(FATAL_ERROR "No LibTorch in '${TUGLINE_LIBTORCH}' (no ${_missing}): set TUGLINE_LIBTORCH to a folder with "
+      "include/ and lib/, or unset it and run scripts/setup.sh.")
+  endif()
+endif()
 include(FindPackageHandleStandardArgs)
-find_package_handle_standard_args(LibTorch REQUIRED_VARS LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_INCLUDE_DIR
-  REASON_FAILURE_MESSAGE "no LibTorch in '${TUGLINE_LIBTORCH}': run scripts/setup.sh, or set TUGLINE_LIBTORCH to a folder with include/ and lib/")
+find_package_handle_standard_args(LibTorch REQUIRED_VARS LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_INCLUDE_DIR)
 if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   set(_rpaths "${LibTorch_ROOT_DIR}/lib")
   # A wheel's CUDA libraries lie beside it.

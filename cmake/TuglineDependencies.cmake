@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Everything Tugline stands on. MPI and HDF5 through their own finders, LibTorch through ours (see FindLibTorch.cmake).
+if(NOT PROJECT_IS_TOP_LEVEL)
+  set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)   # the folder above links Tugline and so needs these too
+endif()
 set(CMAKE_THREAD_PREFER_PTHREAD ON)
 find_package(Threads REQUIRED)
 set(MPI_CXX_SKIP_MPICXX ON)
@@ -9,11 +12,13 @@ find_package(yaml-cpp REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(PkgConfig REQUIRED)
-pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET GLOBAL libxxhash)
 # The serial library by pkg-config: FindHDF5 asks h5cc, which drags in libcurl and libcrypto.
-pkg_search_module(hdf5 REQUIRED IMPORTED_TARGET hdf5-serial hdf5)
-add_library(hdf5::hdf5 INTERFACE IMPORTED)
-target_link_libraries(hdf5::hdf5 INTERFACE PkgConfig::hdf5)
+pkg_search_module(hdf5 REQUIRED IMPORTED_TARGET GLOBAL hdf5-serial hdf5)
+if(NOT TARGET hdf5::hdf5)   # a user's own find_package(HDF5) makes one too
+  add_library(hdf5::hdf5 INTERFACE IMPORTED GLOBAL)
+  target_link_libraries(hdf5::hdf5 INTERFACE PkgConfig::hdf5)
+endif()
 if(TARGET yaml-cpp AND NOT TARGET yaml-cpp::yaml-cpp)
   add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)
 endif()

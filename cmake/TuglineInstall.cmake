@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# `cmake --install` and find_package(tugline). Every library that tugline_library() made is exported; tugline::tugline is all of them.
-include(GNUInstallDirs)
+# `cmake --install` and find_package(tugline). Every library that tugline_library() made is exported; tugline::tugline is all
+# of them.
 include(CMakePackageConfigHelpers)
 get_property(_libraries GLOBAL PROPERTY TUGLINE_LIBRARIES)
 
@@ -15,12 +15,14 @@ install(TARGETS tugline_all EXPORT tuglineTargets)
 if(TARGET tugline)
   install(TARGETS tugline RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
-install(DIRECTORY core parallel trainers DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tugline FILES_MATCHING PATTERN "*.hpp")
+install(DIRECTORY core parallel trainers DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tugline
+  FILES_MATCHING PATTERN "*.hpp" PATTERN hdf5_handle.hpp EXCLUDE)
 
 set(_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/tugline)
 install(EXPORT tuglineTargets NAMESPACE tugline:: DESTINATION ${_package_dir})
-configure_package_config_file(cmake/tuglineConfig.cmake.in "${CMAKE_BINARY_DIR}/tuglineConfig.cmake" INSTALL_DESTINATION ${_package_dir})
-write_basic_package_version_file("${CMAKE_BINARY_DIR}/tuglineConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
-install(FILES "${CMAKE_BINARY_DIR}/tuglineConfig.cmake" "${CMAKE_BINARY_DIR}/tuglineConfigVersion.cmake"
+configure_package_config_file(cmake/tuglineConfig.cmake.in "${PROJECT_BINARY_DIR}/tuglineConfig.cmake"
+  INSTALL_DESTINATION ${_package_dir})
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/tuglineConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
+install(FILES "${PROJECT_BINARY_DIR}/tuglineConfig.cmake" "${PROJECT_BINARY_DIR}/tuglineConfigVersion.cmake"
   cmake/FindLibTorch.cmake cmake/TuglineDependencies.cmake DESTINATION ${_package_dir})
 install(FILES LICENSE NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Includes read "tugline/core/error.hpp": a link in the build tree makes it so.
-set(TUGLINE_INCLUDE_DIR "${CMAKE_BINARY_DIR}/include")
+include(GNUInstallDirs)
+set(TUGLINE_INCLUDE_DIR "${PROJECT_BINARY_DIR}/include")
 file(MAKE_DIRECTORY "${TUGLINE_INCLUDE_DIR}/tugline")
 foreach(_part core parallel trainers tests)
   file(CREATE_LINK "${PROJECT_SOURCE_DIR}/${_part}" "${TUGLINE_INCLUDE_DIR}/tugline/${_part}" SYMBOLIC)
@@ -16,7 +17,7 @@ function(tugline_library name)
   set_property(GLOBAL APPEND PROPERTY TUGLINE_LIBRARIES ${name})   # what TuglineInstall exports
   target_compile_features(tugline_${name} PUBLIC cxx_std_20)
   target_include_directories(tugline_${name} PUBLIC
-    "$<BUILD_INTERFACE:${TUGLINE_INCLUDE_DIR}>" "$<INSTALL_INTERFACE:include>")
+    "$<BUILD_INTERFACE:${TUGLINE_INCLUDE_DIR}>" "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
   target_link_libraries(tugline_${name} PUBLIC ${arg_LINK} PRIVATE ${arg_PRIVATE_LINK})
   if(arg_TORCH)
     tugline_use_torch(tugline_${name})
@@ -27,8 +28,8 @@ endfunction()
 function(tugline_use_torch target)
   target_link_libraries(${target} PUBLIC LibTorch::LibTorch)
   if(NOT TARGET tugline_pch)
-    file(WRITE "${CMAKE_BINARY_DIR}/tugline_pch.cpp" "// carries the precompiled header\n")
-    add_library(tugline_pch STATIC "${CMAKE_BINARY_DIR}/tugline_pch.cpp")
+    file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/tugline_pch.cpp" CONTENT "// carries the precompiled header\n")
+    add_library(tugline_pch STATIC "${PROJECT_BINARY_DIR}/tugline_pch.cpp")
     target_link_libraries(tugline_pch PRIVATE LibTorch::LibTorch)
     target_compile_options(tugline_pch PRIVATE -fpch-preprocess)
     target_compile_definitions(tugline_pch PRIVATE FMT_HEADER_ONLY=1)
