@@ -5,14 +5,16 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 scripts/setup.sh
-cmake --preset release -DTUGLINE_TESTS=OFF -DTUGLINE_EXAMPLES=OFF >/dev/null
+cmake --preset release >/dev/null
 cmake --build --preset release --target tugline
 
 # Open MPI refuses to run as root unless it is told twice; containers usually are root.
 if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 run=runs/quickstart-$(date +%Y%m%d-%H%M%S)
-echo "+ mpirun -n 2 build/release/bin/tugline train configs/digits.yaml --run-dir $run"
-mpirun --oversubscribe -n 2 build/release/bin/tugline train configs/digits.yaml --run-dir "$run"
+# The two options let 2 ranks run on a machine with one core too.
+train=(mpirun --oversubscribe --bind-to none -n 2 build/release/bin/tugline train configs/digits.yaml --run-dir "$run")
+echo "+ ${train[*]}"
+"${train[@]}"
 cat <<TEXT
 
 Look next at

@@ -17,16 +17,22 @@ as_root() {
     die "needs root to install packages: run it as root, or install sudo"; fi
 }
 
+# Boost.Describe with JSON conversion needs 1.81 or later: Debian 12 has it beside its default, Ubuntu 24.04 has 1.83.
+boost_version() {
+  local version
+  for version in 1.81 1.83 1.88; do
+    if apt-cache show "libboost-json$version-dev" >/dev/null 2>&1; then echo "$version"; return; fi
+  done
+  return 1
+}
+
 install_packages() {
   command -v apt-get >/dev/null || die "no apt-get here: install the packages listed in docs/install.md by hand"
-  # Boost.Describe with JSON conversion needs 1.81 or later; Debian 12 has it beside its default, Ubuntu 24.04 has 1.83.
-  local boost=1.81
-  if [ ! -e /usr/include/boost/describe.hpp ] && [ -z "$(apt-cache policy libboost-json1.81-dev 2>/dev/null | grep Candidate)" ]; then
+  local boost
+  if ! boost=$(boost_version); then   # no package lists yet
     as_root apt-get update -qq
+    boost=$(boost_version) || die "apt has no Boost 1.81 or later; on Ubuntu, enable the universe component"
   fi
-  for version in 1.81 1.83 1.88; do
-    if apt-cache show "libboost-json$version-dev" >/dev/null 2>&1; then boost=$version; break; fi
-  done
   local packages=(g++ cmake ninja-build ccache mold pkg-config git ca-certificates
     python3 python3-pip openmpi-bin libopenmpi-dev libhdf5-dev zlib1g-dev
     "libboost$boost-dev" "libboost-json$boost-dev" "libboost-program-options$boost-dev" "libboost-iostreams$boost-dev"
@@ -46,7 +52,9 @@ install_packages() {
   [ ${#wanted[@]} = 0 ] && return
   say "setup: installing ${wanted[*]}"
   as_root apt-get update -qq
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
+  # An older Boost, say, would have to go: that is the owner's decision.
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --no-remove "${wanted[@]}" >/dev/null ||
+    die "apt-get would not install them (see above); by hand: apt-get install --no-install-recommends ${wanted[*]}"
 }
 
 # The wheels are zip files; they are fetched for one fixed Python and platform, so that any python3 will do.
