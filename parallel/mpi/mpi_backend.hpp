@@ -11,7 +11,8 @@ namespace tugline::mpi {
 /// True when this process was started by an MPI launcher (Open MPI, MPICH, PMIx, Slurm's PMI): looks at the environment.
 bool launched_by_mpi();
 
-/// MPI_Init_thread on construction, MPI_Finalize on destruction. One per process. All handles made from it must be gone before.
+/// MPI_Init_thread on construction, MPI_Finalize on destruction; an MPI that the program started itself is joined and left
+/// running. All communicators made from it must be gone before it goes.
 class Session {
  public:
   Session(int& argc, char**& argv);
@@ -20,9 +21,11 @@ class Session {
   Session& operator=(const Session&) = delete;
   /// Collective. A duplicate of MPI_COMM_WORLD with MPI_ERRORS_RETURN.
   std::unique_ptr<Communicator> world();
-  /// Collective. The ranks that share memory with this one.
-  std::unique_ptr<Communicator> host(Communicator& world);
-  std::string description() const;   ///< "mpi (Open MPI 4.1.4), thread level serialized"
+  std::string description() const;   ///< "mpi (Open MPI v4.1.4), thread level serialized"
+
+ private:
+  bool owner_ = false;      // started MPI, so ends it
+  bool multiple_ = false;   // MPI_THREAD_MULTIPLE
 };
 
 }  // namespace tugline::mpi

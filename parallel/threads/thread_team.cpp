@@ -1,45 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/parallel/threads/thread_team.hpp"
 
-#include <cstdlib>
-#include <cstring>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
 
-#include "tugline/core/error.hpp"
+#include "tugline/parallel/threads/thread_group.hpp"
 
 namespace tugline {
-namespace {
 
-class DoneWork final : public Work {
- public:
-  bool test() override { return true; }
-  void wait() override {}
-};
+std::unique_ptr<Communicator> solo_communicator() {
+  return std::move(threads::make_team(std::make_shared<threads::Fate>(1)).front());
+}
 
-class SoloCommunicator final : public Communicator {
- public:
-  int rank() const override { return 0; }
-  int size() const override { return 1; }
-  std::string backend() const override { return "threads"; }
-  std::unique_ptr<Work> start_all_reduce(void*, std::int64_t, DType, ReduceOp) override { return done(); }
-  std::unique_ptr<Work> start_broadcast(void*, std::int64_t, int) override { return done(); }
-  std::unique_ptr<Work> start_all_gather(const void* mine, std::int64_t bytes, void* all) override {
-    std::memcpy(all, mine, static_cast<std::size_t>(bytes));
-    return done();
+void run_thread_team(int ranks, const std::function<void(std::unique_ptr<Communicator>)>& body) {
+  auto fate = std::make_shared<threads::Fate>(ranks);
+  std::vector<std::unique_ptr<Communicator>> communicators = threads::make_team(fate);
+  std::exception_ptr first;
+  std::mutex first_mutex;
+  {
+    std::vector<std::jthread> threads;
+    for (int rank = 0; rank < ranks; ++rank) {
+      threads.emplace_back([&, rank, mine = std::move(communicators[static_cast<std::size_t>(rank)])]() mutable {
+        try {
+          body(std::move(mine));
+        } catch (...) {
+          std::lock_guard<std::mutex> lock(first_mutex);
+          if (!first) first = std::current_exception();
+          fate->fail();
+        }
+        fate->leave(rank);
+      });
+    }
   }
-  void barrier() override {}
-  std::unique_ptr<Work> start_send(const void*, std::int64_t, int, int) override { throw CommError("one rank alone"); }
-  std::unique_ptr<Work> start_receive(void*, std::int64_t, int, int) override { throw CommError("one rank alone"); }
-  std::optional<Incoming> probe(int, int) override { return std::nullopt; }
-  std::unique_ptr<Communicator> split(int color, int) override { return color < 0 ? nullptr : duplicate(); }
-  std::unique_ptr<Communicator> duplicate() override { return std::make_unique<SoloCommunicator>(); }
-  [[noreturn]] void abort(int exit_code) noexcept override { std::_Exit(exit_code); }
-
- private:
-  static std::unique_ptr<Work> done() { return std::make_unique<DoneWork>(); }
-};
-
-}  // namespace
-
-std::unique_ptr<Communicator> solo_communicator() { return std::make_unique<SoloCommunicator>(); }
+  if (first) std::rethrow_exception(first);
+}
 
 }  // namespace tugline

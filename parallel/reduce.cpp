@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/parallel/reduce.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace tugline {
+namespace {
+
+struct BFloat16 {
+  std::uint16_t bits;
+  static float widen(BFloat16 x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16); }
+  static BFloat16 narrow(float value) {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return {static_cast<std::uint16_t>((bits >> 16) | 0x40u)};   // stay NaN
+    return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+  }
+};
+
+/// IEEE 754 binary16: 5 bits of exponent, 10 of fraction.
+struct Float16 {
+  std::uint16_t bits;
+  static float widen(Float16 x) {
+    const std::uint32_t sign = static_cast<std::uint32_t>(x.bits & 0x8000u) << 16;
+    const std::uint32_t magnitude = x.bits & 0x7fffu;
+    if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
+    if (magnitude >= 0x0400u) return std::bit_cast<float>(sign | ((magnitude << 13) + (112u << 23)));
+    const float subnormal = static_cast<float>(magnitude) * 0x1p-24f;
+    return sign != 0 ? -subnormal : subnormal;
+  }
+  static Float16 narrow(float value) {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
+    const std::uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return {static_cast<std::uint16_t>(sign | 0x7e00u)};
+    if (magnitude >= 0x477ff000u) return {static_cast<std::uint16_t>(sign | 0x7c00u)};   // rounds to 65536 or more
+    if (magnitude >= 0x38800000u) {
+      const std::uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
+      return {static_cast<std::uint16_t>(sign | ((rounded - (112u << 23)) >> 13))};
+    }
+    // Adding 0.5 leaves the subnormal's ten bits, rounded to nearest even, at the low end of the fraction.
+    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+    return {static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u))};
+  }
+};
+
+/// How an element is stored and in what it is added up.
+template <typename T>
+struct Plain {
+  using Stored = T;
+  static T widen(T x) { return x; }
+  static T narrow(T x) { return x; }
+};
+template <typename Half>
+struct Widened {
+  using Stored = Half;
+  static float widen(Half x) { return Half::widen(x); }
+  static Half narrow(float x) { return Half::narrow(x); }
+};
+
+template <typename Element, typename Op>
+void reduce_as(std::span<const void* const> in, void* out, std::int64_t count, Op op) {
+  using Stored = typename Element::Stored;
+  auto* result = static_cast<Stored*>(out);
+  for (std::int64_t i = 0; i < count; ++i) {
+    auto value = Element::widen(static_cast<const Stored*>(in[0])[i]);
+    for (std::size_t r = 1; r < in.size(); ++r) value = op(value, Element::widen(static_cast<const Stored*>(in[r])[i]));
+    result[i] = Element::narrow(value);
+  }
+}
+
+template <typename Element>
+void reduce_with(ReduceOp op, std::span<const void* const> in, void* out, std::int64_t count) {
+  switch (op) {
+    case ReduceOp::sum: return reduce_as<Element>(in, out, count, [](auto a, auto b) -> decltype(a) { return a + b; });
+    case ReduceOp::max: return reduce_as<Element>(in, out, count, [](auto a, auto b) { return std::max(a, b); });
+    case ReduceOp::min: return reduce_as<Element>(in, out, count, [](auto a, auto b) { return std::min(a, b); });
+  }
+}
+
+}  // namespace
+
+void reduce(std::span<const void* const> in, void* out, std::int64_t count, DType dtype, ReduceOp op) {
+  switch (dtype) {
+    case DType::float32: return reduce_with<Plain<float>>(op, in, out, count);
+    case DType::float64: return reduce_with<Plain<double>>(op, in, out, count);
+    case DType::bfloat16: return reduce_with<Widened<BFloat16>>(op, in, out, count);
+    case DType::float16: return reduce_with<Widened<Float16>>(op, in, out, count);
+    case DType::int64: return reduce_with<Plain<std::int64_t>>(op, in, out, count);
+    case DType::int32: return reduce_with<Plain<std::int32_t>>(op, in, out, count);
+    case DType::uint8:
+    case DType::boolean: return reduce_with<Plain<std::uint8_t>>(op, in, out, count);
+  }
+}
+
+void to_float32(const std::uint16_t* in, float* out, std::int64_t count, DType dtype) {
+  const bool brain = dtype == DType::bfloat16;
+  for (std::int64_t i = 0; i < count; ++i) out[i] = brain ? BFloat16::widen({in[i]}) : Float16::widen({in[i]});
+}
+
+void from_float32(const float* in, std::uint16_t* out, std::int64_t count, DType dtype) {
+  const bool brain = dtype == DType::bfloat16;
+  for (std::int64_t i = 0; i < count; ++i) out[i] = brain ? BFloat16::narrow(in[i]).bits : Float16::narrow(in[i]).bits;
+}
+
+}  // namespace tugline

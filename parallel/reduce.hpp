@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "tugline/core/dtype.hpp"
+#include "tugline/parallel/communicator.hpp"
+
+namespace tugline {
+
+/// out[i] = op over all r of in[r][i], in the order of `in`, for `count` elements. bfloat16 and float16 accumulate in float32 and are
+/// rounded once, to nearest even. `out` may be one of `in`; other overlaps are not allowed. Booleans are summed as bytes.
+void reduce(std::span<const void* const> in, void* out, std::int64_t count, DType dtype, ReduceOp op);
+
+/// Element-wise conversion between bfloat16 or float16 (bit patterns) and float32.
+void to_float32(const std::uint16_t* in, float* out, std::int64_t count, DType dtype);
+void from_float32(const float* in, std::uint16_t* out, std::int64_t count, DType dtype);
+
+}  // namespace tugline
