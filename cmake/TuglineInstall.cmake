@@ -13,6 +13,8 @@ foreach(_library IN LISTS _libraries)
 endforeach()
 install(TARGETS tugline_all EXPORT tuglineTargets)
 if(TARGET tugline)
+  # The installed program needs the same LibTorch, whose path FindLibTorch puts in: CMake must not rewrite it.
+  set_target_properties(tugline PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH_USE_LINK_PATH ON)
   install(TARGETS tugline RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 install(DIRECTORY core parallel trainers DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tugline
