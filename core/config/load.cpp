@@ -65,7 +65,7 @@ class Layers {
 
  private:
   Tree read_base(const Tree& name, const fs::path& folder) {
-    const Tree nothing{.kind = Tree::Kind::map};
+    Tree nothing{.kind = Tree::Kind::map};
     if (name.kind != Tree::Kind::scalar || name.text.empty()) {
       problems_.add(name.place, "extends", fmt::format("expected the path of another config, found {}", found(name)));
       return nothing;

@@ -97,7 +97,7 @@ IdxFile read_idx(const std::filesystem::path& path) {
     fail(fmt::format("the file is cut short: it ends inside its {} dimensions", dimensions));
 
   // In floating point, since dimensions of a damaged file may overflow any integer.
-  double expected = static_cast<double>(width_of(file.type));
+  auto expected = static_cast<double>(width_of(file.type));
   for (std::size_t d = 0; d < dimensions; ++d) {
     file.shape.push_back(static_cast<std::int64_t>(big_endian(file.bytes, 4 + 4 * d, 4)));
     expected *= static_cast<double>(file.shape.back());

@@ -18,7 +18,7 @@ void copy_row(const std::vector<T>& values, std::int64_t row, std::span<std::byt
 void copy_pixels(const std::vector<std::uint8_t>& pixels, std::int64_t row, std::span<std::byte> out) {
   const std::size_t count = out.size() / sizeof(float);
   const std::uint8_t* from = pixels.data() + row * count;
-  float* to = reinterpret_cast<float*>(out.data());
+  auto* to = reinterpret_cast<float*>(out.data());
   for (std::size_t i = 0; i < count; ++i) to[i] = from[i] * (1.0f / 255);
 }
 

@@ -29,13 +29,13 @@ Prefetcher::Prefetcher(std::shared_ptr<const Dataset> dataset, std::shared_ptr<c
                        std::uint64_t seed, Options options)
     : dataset_(std::move(dataset)),
       order_(std::move(order)),
-      augment_(std::move(augment)),
+      augment_(augment),
       seed_(seed),
       options_(options),
       input_bytes_(dataset_->spec().input_bytes()),
       target_bytes_(dataset_->spec().target_bytes()) {
   if (dataset_->cheap() && !augment_.active()) return;  // handing over would cost more than reading
-  for (int i = 0; i < options.threads; ++i) threads_.emplace_back([this](std::stop_token stop) { work(std::move(stop)); });
+  for (int i = 0; i < options.threads; ++i) threads_.emplace_back([this](const std::stop_token& stop) { work(stop); });
 }
 
 std::int64_t Prefetcher::pending_samples() const {
@@ -68,7 +68,7 @@ void Prefetcher::expect(std::int64_t epoch, std::int64_t begin, std::int64_t end
   work_added_.notify_all();
 }
 
-void Prefetcher::work(std::stop_token stop) {
+void Prefetcher::work(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   while (true) {
     work_added_.wait(lock, stop, [this] { return !queue_.empty(); });
@@ -122,7 +122,7 @@ std::shared_ptr<Prefetcher::Block> Prefetcher::ready_block(std::int64_t epoch, s
   const auto next = blocks_.upper_bound({epoch, position});
   if (next != blocks_.end() && next->first.first == epoch) covered_to = std::min(covered_to, next->first.second);
   if (next == blocks_.begin()) return nullptr;
-  const std::shared_ptr<Block> block = std::prev(next)->second;
+  std::shared_ptr<Block> block = std::prev(next)->second;
   if (block->epoch != epoch || position >= block->end) return nullptr;
   covered_to = std::min(covered_to, block->end);
   if (block->state == Block::State::queued) {

@@ -42,7 +42,7 @@ class Prefetcher {
   struct Block;
   using Key = std::pair<std::int64_t, std::int64_t>;  // epoch, first position
 
-  void work(std::stop_token stop);
+  void work(const std::stop_token& stop);
   void fill(Block& block) const noexcept;
   void load(std::int64_t epoch, std::int64_t begin, std::int64_t end, std::span<std::byte> inputs,
             std::span<std::byte> targets) const;

@@ -57,7 +57,7 @@ void View::read_range(std::int64_t first, std::int64_t count, std::span<std::byt
 
 void View::normalise(std::span<std::byte> inputs) const {
   if (mean_.empty()) return;
-  float* value = reinterpret_cast<float*>(inputs.data());
+  auto* value = reinterpret_cast<float*>(inputs.data());
   const float* end = value + inputs.size() / sizeof(float);
   while (value != end) {
     for (std::size_t g = 0; g < mean_.size(); ++g) {

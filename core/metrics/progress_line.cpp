@@ -98,7 +98,7 @@ std::string ProgressLine::text(std::size_t room) const {
   if (recent_.seconds > 0) {
     fields.push_back({5, fmt::format("{:.0f} samples/s", recent_.samples / recent_.seconds)});
     if (latest_->step < latest_->total_steps) {
-      const double steps_left = static_cast<double>(latest_->total_steps - latest_->step);
+      const auto steps_left = static_cast<double>(latest_->total_steps - latest_->step);
       fields.push_back({4, duration_text(steps_left * recent_.seconds / recent_.steps) + " left"});
     }
     fields.push_back({3, fmt::format("wait {:.0f}%", 100 * recent_.wait_seconds / recent_.seconds)});
