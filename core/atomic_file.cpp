@@ -27,7 +27,8 @@ int write_and_sync(int fd, std::string_view text) {
 
 }  // namespace
 
-void write_file_atomically(const std::filesystem::path& file, std::string_view text) {
+void write_file_atomically(const std::filesystem::path& file, std::string_view text,
+                           const std::function<void(const std::filesystem::path& temporary)>& check) {
   const std::string temporary = fmt::format("{}.{}.tmp", file.string(), ::getpid());
   const auto fail = [&](int error) {
     ::unlink(temporary.c_str());
@@ -38,6 +39,12 @@ void write_file_atomically(const std::filesystem::path& file, std::string_view t
   int error = write_and_sync(fd, text);
   if (::close(fd) != 0 && error == 0) error = errno;
   if (error != 0) fail(error);
+  try {
+    if (check) check(temporary);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
   if (::rename(temporary.c_str(), file.c_str()) != 0) fail(errno);
   const std::string folder = file.has_parent_path() ? file.parent_path().string() : ".";
   if (const int directory = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); directory >= 0) {

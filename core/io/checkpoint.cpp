@@ -4,12 +4,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
+#include <algorithm>
+#include <span>
+#include <string_view>
 
 #include <fmt/format.h>
 
+#include "tugline/core/atomic_file.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/core/io/hdf5_handle.hpp"
 #include "tugline/core/io/user_block.hpp"
@@ -21,19 +22,17 @@ namespace fs = std::filesystem;
 
 /// Writing goes on through several library calls; the first that fails ends it.
 void require(bool ok, const fs::path& file, const std::string& what) {
-  if (!ok) {
-    const std::string system = errno != 0 ? fmt::format(", {}", std::strerror(errno)) : "";
-    throw CheckpointError(fmt::format("{}: cannot write {} ({}{})", file.string(), what, hdf5::last_error(), system));
-  }
+  if (!ok) throw CheckpointError(fmt::format("{}: cannot write {} ({})", file.string(), what, hdf5::last_error()));
 }
 
-void write_text_attribute(hid_t object, const char* name, const std::string& text) {
+bool write_text_attribute(hid_t object, const char* name, const std::string& text) {
   const hdf5::Datatype type(H5Tcopy(H5T_C_S1));
   H5Tset_size(type.get(), std::max<std::size_t>(text.size(), 1));
+  H5Tset_strpad(type.get(), H5T_STR_NULLPAD);   // all bytes are text, no end mark
   H5Tset_cset(type.get(), H5T_CSET_UTF8);
   const hdf5::Dataspace scalar(H5Screate(H5S_SCALAR));
   const hdf5::Attribute attribute(H5Acreate2(object, name, type.get(), scalar.get(), H5P_DEFAULT, H5P_DEFAULT));
-  H5Awrite(attribute.get(), type.get(), text.data());
+  return H5Awrite(attribute.get(), type.get(), text.data()) >= 0;
 }
 
 hdf5::Properties make_parents() {
@@ -51,13 +50,16 @@ void write_array(hid_t h5, const ArrayView& array, const fs::path& file) {
   const hdf5::Dataset dataset(
       H5Dcreate2(h5, array.path.c_str(), type.get(), space.get(), parents.get(), H5P_DEFAULT, H5P_DEFAULT));
   require(dataset.valid(), file, array.path);
-  write_text_attribute(dataset.get(), "dtype", std::string(name_of(array.dtype)));
+  require(write_text_attribute(dataset.get(), "dtype", std::string(name_of(array.dtype))), file, array.path);
   if (H5Sget_simple_extent_npoints(space.get()) == 0) return;
   require(H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, array.data) >= 0, file, array.path);
 }
 
 void write_text(hid_t h5, const std::string& name, const std::string& text, const fs::path& file) {
   const std::string path = "/meta/" + name;
+  if (text.find('\0') != std::string::npos) {
+    throw CheckpointError(fmt::format("{}: cannot write {} (it has a zero byte, where its reader would stop)", file.string(), path));
+  }
   const hdf5::Datatype type(H5Tcopy(H5T_C_S1));
   H5Tset_size(type.get(), H5T_VARIABLE);
   H5Tset_cset(type.get(), H5T_CSET_UTF8);
@@ -69,37 +71,59 @@ void write_text(hid_t h5, const std::string& name, const std::string& text, cons
   require(H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, &data) >= 0, file, path);
 }
 
-void write_hdf5(const fs::path& temporary, const CheckpointContent& content, const fs::path& file) {
-  const auto held = hdf5::lock();
-  errno = 0;
-  hdf5::Properties create(H5Pcreate(H5P_FILE_CREATE));
-  H5Pset_userblock(create.get(), kUserBlockBytes);
-  hdf5::Properties access(H5Pcreate(H5P_FILE_ACCESS));
-  H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG);
-  hdf5::File h5(H5Fcreate(temporary.c_str(), H5F_ACC_TRUNC, create.get(), access.get()));
-  require(h5.valid(), file, "the file");
-  for (const ArrayView& array : content.arrays) write_array(h5.get(), array, file);
-  for (const auto& [name, text] : content.texts) write_text(h5.get(), name, text, file);
-  require(h5.close(), file, "the end of the file");
-}
+/// A checkpoint as the bytes of its file. HDF5 builds it in memory: where a write to the disk fails inside HDF5 1.10, the
+/// process crashes at its end.
+class Image {
+ public:
+  Image(const CheckpointContent& content, const fs::path& file) {
+    const auto held = hdf5::lock();
+    const hdf5::Properties create(H5Pcreate(H5P_FILE_CREATE));
+    H5Pset_userblock(create.get(), kUserBlockBytes);
+    const hdf5::Properties access = hdf5::file_access();
+    H5Pset_fapl_core(access.get(), kGrowBytes, false);
+    h5_ = hdf5::File(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, create.get(), access.get()));
+    require(h5_.valid(), file, "the file");
+    for (const ArrayView& array : content.arrays) write_array(h5_.get(), array, file);
+    for (const auto& [name, text] : content.texts) write_text(h5_.get(), name, text, file);
+    hsize_t size = 0;
+    void* memory = nullptr;
+    require(H5Fflush(h5_.get(), H5F_SCOPE_LOCAL) >= 0 && H5Fget_filesize(h5_.get(), &size) >= 0 &&
+                H5Fget_vfd_handle(h5_.get(), H5P_DEFAULT, &memory) >= 0,
+            file, "its end");
+    bytes_ = {*static_cast<char**>(memory), size};
+    fill_user_block(bytes_);
+  }
+  ~Image() {
+    const auto held = hdf5::lock();
+    h5_ = {};
+  }
+  Image(const Image&) = delete;
+  Image& operator=(const Image&) = delete;
 
-/// HDF5 must find in the file what was put into it: a leaked handle or a full disk shows here, not at the next resume.
+  std::string_view bytes() const { return {bytes_.data(), bytes_.size()}; }
+
+ private:
+  static constexpr std::size_t kGrowBytes = 4096;   // the file ends at a multiple; arrays come as one piece each
+  hdf5::File h5_;
+  std::span<char> bytes_;   // HDF5's own memory
+};
+
+/// HDF5 must find in the file what was put into it; what it cannot read shows here, not at the next resume.
 void reopen(const fs::path& temporary, const CheckpointContent& content, const fs::path& file) {
   const auto held = hdf5::lock();
-  const hdf5::File h5(H5Fopen(temporary.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT));
+  const hdf5::Properties access = hdf5::file_access();
+  const hdf5::File h5(H5Fopen(temporary.c_str(), H5F_ACC_RDONLY, access.get()));
   require(h5.valid(), file, "a file that opens again");
   for (const ArrayView& array : content.arrays) {
     require(H5Lexists(h5.get(), array.path.c_str(), H5P_DEFAULT) > 0, file, array.path);
   }
 }
 
-void sync_path(const fs::path& path, int flags) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
-  if (fd < 0) throw CheckpointError(fmt::format("{}: {}", path.string(), std::strerror(errno)));
-  const int status = ::fsync(fd);
-  const int error = errno;
+void sync_folder(const fs::path& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;   // some file systems refuse it
+  ::fsync(fd);
   ::close(fd);
-  if (status != 0 && error != EINVAL) throw CheckpointError(fmt::format("{}: cannot sync ({})", path.string(), std::strerror(error)));
 }
 
 DType stored_dtype(hid_t dataset, const std::string& path) {
@@ -107,7 +131,7 @@ DType stored_dtype(hid_t dataset, const std::string& path) {
   const hdf5::Attribute attribute(H5Aopen(dataset, "dtype", H5P_DEFAULT));
   if (!attribute.valid()) throw CheckpointError("dataset " + path + " has no dtype attribute");
   const hdf5::Datatype type(H5Aget_type(attribute.get()));
-  if (H5Tget_size(type.get()) >= sizeof name || H5Aread(attribute.get(), type.get(), name) < 0) {
+  if (H5Aget_storage_size(attribute.get()) >= sizeof name || H5Aread(attribute.get(), type.get(), name) < 0) {
     throw CheckpointError("dataset " + path + " has an unreadable dtype attribute");
   }
   return dtype_from_name(name);
@@ -121,6 +145,9 @@ Array read_array(hid_t dataset, const std::string& path) {
   H5Sget_simple_extent_dims(space.get(), shape.data(), nullptr);
   array.shape.assign(shape.begin(), shape.end());
   const auto count = static_cast<std::size_t>(H5Sget_simple_extent_npoints(space.get()));
+  if (H5Dget_storage_size(dataset) / size_of(array.dtype) < count) {   // else a made-up shape could ask for any amount of memory
+    throw CheckpointError("dataset " + path + " holds fewer values than its shape says");
+  }
   array.data.resize(count * size_of(array.dtype));
   const hdf5::Datatype type = hdf5::file_type(array.dtype);
   if (count > 0 && H5Dread(dataset, type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, array.data.data()) < 0) {
@@ -129,12 +156,15 @@ Array read_array(hid_t dataset, const std::string& path) {
   return array;
 }
 
-std::string read_text(hid_t dataset) {
+std::string read_text(hid_t dataset, const std::string& path) {
   const hdf5::Datatype type(H5Dget_type(dataset));
   const hdf5::Dataspace space(H5Dget_space(dataset));
+  if (H5Tis_variable_str(type.get()) <= 0 || H5Sget_simple_extent_npoints(space.get()) != 1) {
+    throw CheckpointError(path + " is not a single text");
+  }
   char* data = nullptr;
   if (H5Dread(dataset, type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, &data) < 0) {
-    throw CheckpointError("a text cannot be read (" + hdf5::last_error() + ")");
+    throw CheckpointError(path + " cannot be read (" + hdf5::last_error() + ")");
   }
   std::string text = data != nullptr ? data : "";
   H5Dvlen_reclaim(type.get(), space.get(), H5P_DEFAULT, &data);
@@ -148,32 +178,28 @@ std::vector<std::string> dataset_paths(hid_t h5) {
     if (info->type == H5O_TYPE_DATASET) static_cast<std::vector<std::string>*>(out)->push_back(std::string("/") + name);
     return 0;
   };
-  H5Ovisit(h5, H5_INDEX_NAME, H5_ITER_INC, visit, &paths);
+  if (H5Ovisit(h5, H5_INDEX_NAME, H5_ITER_INC, visit, &paths) < 0) {
+    throw CheckpointError("its datasets cannot be listed (" + hdf5::last_error() + ")");
+  }
   return paths;
 }
 
 }  // namespace
 
 void write_checkpoint(const fs::path& file, const CheckpointContent& content) {
-  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
-  const fs::path temporary = fmt::format("{}.{}.tmp", file.string(), ::getpid());
+  const fs::path folder = fs::absolute(file).parent_path();
   try {
-    fs::create_directories(folder);
-    write_hdf5(temporary, content, file);
-    write_user_block(temporary);
-    sync_path(temporary, O_RDONLY);
-    verify_checkpoint(temporary);
-    reopen(temporary, content, file);
-    fs::rename(temporary, file);
-    sync_path(folder, O_RDONLY | O_DIRECTORY);
+    const bool new_folder = fs::create_directories(folder);
+    const Image image(content, file);
+    write_file_atomically(file, image.bytes(), [&](const fs::path& temporary) {
+      verify_checkpoint(temporary);
+      reopen(temporary, content, file);
+    });
+    if (new_folder) sync_folder(folder.parent_path());
   } catch (const fs::filesystem_error& error) {
-    std::error_code ignored;
-    fs::remove(temporary, ignored);
-    throw CheckpointError(fmt::format("{}: cannot write ({})", file.string(), error.code().message()));
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove(temporary, ignored);
-    throw;
+    throw CheckpointError(fmt::format("cannot write {}: {}", file.string(), error.code().message()));
+  } catch (const IoError& error) {
+    throw CheckpointError(error.what());
   }
 }
 
@@ -182,19 +208,21 @@ void verify_checkpoint(const fs::path& file) { verify_user_block(file); }
 Checkpoint read_checkpoint(const fs::path& file) {
   verify_checkpoint(file);
   const auto held = hdf5::lock();
-  const hdf5::File h5(H5Fopen(file.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT));
+  const hdf5::Properties access = hdf5::file_access();
+  const hdf5::File h5(H5Fopen(file.c_str(), H5F_ACC_RDONLY, access.get()));
   if (!h5.valid()) throw CheckpointError(fmt::format("{}: HDF5 cannot open it ({})", file.string(), hdf5::last_error()));
   Checkpoint result;
   try {
     for (const std::string& path : dataset_paths(h5.get())) {
       const hdf5::Dataset dataset(H5Dopen2(h5.get(), path.c_str(), H5P_DEFAULT));
+      if (!dataset.valid()) throw CheckpointError(path + " cannot be opened (" + hdf5::last_error() + ")");
       if (path.starts_with("/meta/")) {
-        result.texts[path.substr(6)] = read_text(dataset.get());
+        result.texts[path.substr(6)] = read_text(dataset.get(), path);
       } else {
         result.arrays[path] = read_array(dataset.get(), path);
       }
     }
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {   // bad_alloc too: more than fits into memory
     throw CheckpointError(file.string() + ": " + error.what());
   }
   return result;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <fstream>
 #include <optional>
 
@@ -10,6 +13,7 @@
 #include "tugline/core/atomic_file.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/core/io/checkpoint.hpp"
+#include "tugline/core/log.hpp"
 
 namespace tugline {
 namespace fs = std::filesystem;
@@ -27,6 +31,28 @@ std::optional<std::int64_t> step_of(std::string_view name) {
   return step;
 }
 
+/// "step-00000010.h5.<pid>.tmp" of another process: one folder has one writer, so that writer is dead.
+bool is_left_over(const std::string& name) {
+  return name.starts_with("step-") && name.ends_with(".tmp") && !name.ends_with(fmt::format(".{}.tmp", ::getpid()));
+}
+
+/// A checkpoint too many is no reason to end a run.
+void discard(const fs::path& file) {
+  std::error_code error;
+  fs::remove(file, error);
+  if (error) log::warn("{}: cannot be deleted ({})", file.string(), error.message());
+}
+
+std::vector<fs::path> files_in(const fs::path& folder) {
+  std::error_code error;
+  std::vector<fs::path> files;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) files.push_back(it->path());
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw CheckpointError(fmt::format("{}: cannot be listed ({})", folder.string(), error.message()));
+  }
+  return files;
+}
+
 }  // namespace
 
 CheckpointFolder::CheckpointFolder(fs::path folder) : folder_(std::move(folder)) {}
@@ -35,9 +61,8 @@ fs::path CheckpointFolder::path_of(std::int64_t step) const { return folder_ / f
 
 std::vector<CheckpointFolder::Entry> CheckpointFolder::list() const {
   std::vector<Entry> entries;
-  std::error_code error;
-  for (const auto& file : fs::directory_iterator(folder_, error)) {
-    if (const auto step = step_of(file.path().filename().string())) entries.push_back({file.path(), *step});
+  for (const fs::path& file : files_in(folder_)) {
+    if (const auto step = step_of(file.filename().string())) entries.push_back({file, *step});
   }
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.step < b.step; });
   return entries;
@@ -57,8 +82,9 @@ fs::path CheckpointFolder::newest_valid(std::vector<std::string>* skipped) const
 }
 
 void CheckpointFolder::mark_best(std::int64_t step, const std::string& metric, double value) {
+  const boost::json::value number = std::isfinite(value) ? boost::json::value(value) : boost::json::value(nullptr);
   write_file_atomically(folder_ / "best.json",
-                        boost::json::serialize(boost::json::object{{"step", step}, {"metric", metric}, {"value", value}}) + "\n");
+                        boost::json::serialize(boost::json::object{{"step", step}, {"metric", metric}, {"value", number}}) + "\n");
 }
 
 fs::path CheckpointFolder::best() const {
@@ -71,17 +97,21 @@ fs::path CheckpointFolder::best() const {
   return fs::exists(file) ? file : fs::path();
 }
 
-/// What is deleted is older than `keep_last` newer ones; if none of those verified, an old good one would be worth more.
+/// Files go only when one of the `keep_last` newest verifies; else an old good one would be worth more.
 void CheckpointFolder::prune(std::int64_t keep_last, bool keep_best) {
-  const auto entries = list();
+  for (const fs::path& file : files_in(folder_)) {
+    if (is_left_over(file.filename().string())) discard(file);
+  }
+  auto entries = list();
+  const std::int64_t surplus = static_cast<std::int64_t>(entries.size()) - std::max<std::int64_t>(keep_last, 1);
+  if (surplus <= 0) return;
+  const auto first_kept = entries.begin() + surplus;
+  const fs::path newest_good = newest_valid(nullptr);
+  if (std::none_of(first_kept, entries.end(), [&](const Entry& entry) { return entry.file == newest_good; })) return;
   const fs::path best_file = keep_best ? best() : fs::path();
-  const auto count = static_cast<std::int64_t>(entries.size());
-  const std::int64_t keep = std::max<std::int64_t>(keep_last, 1);
-  if (count <= keep) return;
-  const bool newest_is_good = newest_valid(nullptr) >= entries[static_cast<std::size_t>(count - keep)].file;
-  for (std::int64_t i = 0; i < count - keep && newest_is_good; ++i) {
-    const auto& file = entries[static_cast<std::size_t>(i)].file;
-    if (file != best_file) fs::remove(file);
+  entries.erase(first_kept, entries.end());
+  for (const Entry& entry : entries) {
+    if (entry.file != best_file) discard(entry.file);
   }
 }
 

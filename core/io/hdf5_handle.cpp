@@ -6,7 +6,7 @@ namespace tugline::hdf5 {
 std::unique_lock<std::mutex> lock() {
   static std::mutex mutex;
   std::unique_lock<std::mutex> held(mutex);
-  static const bool quiet = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
+  thread_local const bool quiet = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
   (void)quiet;
   return held;
 }
@@ -35,6 +35,13 @@ Datatype half() {
 }
 
 }  // namespace
+
+Properties file_access() {
+  Properties access(H5Pcreate(H5P_FILE_ACCESS));
+  H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG);
+  H5Pset_file_locking(access.get(), false, true);
+  return access;
+}
 
 Datatype file_type(DType dtype) {
   switch (dtype) {

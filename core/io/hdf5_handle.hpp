@@ -12,10 +12,11 @@
 /// Private to core/io: the thin wall around the HDF5 library, which is not thread-safe.
 namespace tugline::hdf5 {
 
-/// Held around every sequence of HDF5 calls. Switches the library's own error printing off the first time.
+/// Held around every sequence of HDF5 calls. Switches the library's own error printing off, which a thread-safe
+/// build of it keeps per thread.
 std::unique_lock<std::mutex> lock();
 
-/// The innermost message of HDF5's error stack; what failed, for a sentence of ours.
+/// The outermost message of HDF5's error stack; what failed, for a sentence of ours.
 std::string last_error();
 
 /// Move-only owner of an hid_t; null after a move. Close functions differ by kind.
@@ -47,6 +48,10 @@ using Datatype = Handle<H5Tclose>;
 using Attribute = Handle<H5Aclose>;
 using Properties = Handle<H5Pclose>;
 using Group = Handle<H5Gclose>;
+
+/// How every file is opened: closing it closes all that is open in it. Without locks, which many parallel file systems lack:
+/// a file is written under a name of its own and appears whole, so there is nothing to lock.
+Properties file_access();
 
 /// The type in the file. bfloat16, which HDF5 does not know, is stored as uint16 with the attribute dtype = "bfloat16".
 Datatype file_type(DType dtype);

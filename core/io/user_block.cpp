@@ -3,6 +3,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -42,7 +43,7 @@ struct Payload {
 Payload digest_of(std::istream& in) {
   const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
   XXH3_128bits_reset(state.get());
-  std::vector<char> chunk(1 << 20);
+  std::vector<char> chunk(1 << 18);
   Payload payload;
   in.seekg(static_cast<std::streamoff>(kUserBlockBytes));
   while (in) {
@@ -66,14 +67,12 @@ Block block_of(const Payload& payload) {
 
 }  // namespace
 
-void write_user_block(const std::filesystem::path& file) {
-  std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
-  const Block block = block_of(digest_of(stream));
-  stream.clear();
-  stream.seekp(0);
-  stream.write(block.data(), static_cast<std::streamsize>(block.size()));
-  stream.close();
-  if (!stream) throw CheckpointError(fmt::format("{}: cannot write its digest ({})", file.string(), std::strerror(errno)));
+void fill_user_block(std::span<char> file) {
+  const std::span<char> payload = file.subspan(kUserBlockBytes);
+  Payload facts{payload.size(), {}};
+  XXH128_canonicalFromHash(&facts.digest, XXH3_128bits(payload.data(), payload.size()));
+  const Block block = block_of(facts);
+  std::copy(block.begin(), block.end(), file.begin());
 }
 
 void verify_user_block(const std::filesystem::path& file) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 
 namespace tugline {
 
@@ -18,8 +19,8 @@ namespace tugline {
 constexpr std::uint64_t kUserBlockBytes = 512;
 constexpr std::uint32_t kCheckpointVersion = 1;
 
-/// Fills in the block of a file that HDF5 has written behind an empty one. Throws CheckpointError.
-void write_user_block(const std::filesystem::path& file);
+/// Fills in the first 512 bytes of `file`, the bytes of a whole file.
+void fill_user_block(std::span<char> file);
 /// Reads the file once and compares. Throws CheckpointError that says what is wrong; never opens the file as HDF5.
 void verify_user_block(const std::filesystem::path& file);
 
