@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+# Installs this build into a prefix of its own; a project elsewhere finds it there, builds, and runs on 1 and 2 ranks.
+include("${CMAKE_CURRENT_LIST_DIR}/steps.cmake")
+set(_work "${BUILD}/tests/package/installed")
+set(_prefix "${_work}/prefix")
+file(REMOVE_RECURSE "${_work}")
+run("${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${_prefix}")
+run("${_prefix}/bin/tugline" models)
+expect("${output}" "convnet")
+
+configure(consumer "${_work}/build" "-DCMAKE_PREFIX_PATH=${_prefix}")
+run("${CMAKE_COMMAND}" --build "${_work}/build" --parallel 2)
+foreach(_ranks 1 2)
+  set(_mpirun "${MPIEXEC}" -q --oversubscribe --bind-to none -n ${_ranks})
+  run(${_mpirun} "${_work}/build/own_loop")
+  expect("${output}" "${_ranks} ranks?: the loss fell")
+  set(_config "${CMAKE_CURRENT_LIST_DIR}/consumer/own_model.yaml")
+  run(${_mpirun} "${_work}/build/own_model" train "${_config}" --run-dir "${_work}/run-${_ranks}")
+  file(READ "${_work}/run-${_ranks}/result.json" _result)
+  expect("${_result}" "\"status\": \"done\"")
+  expect("${_result}" "\"ranks\": ${_ranks}")
+endforeach()
