@@ -45,7 +45,55 @@ std::optional<double> accuracy_of(const Evaluation& evaluation) {
   return evaluation.has_accuracy ? std::optional(evaluation.accuracy) : std::nullopt;
 }
 
+constexpr const char* kLoss = "validation.loss";
+constexpr const char* kAccuracy = "validation.accuracy";
+
+double value_of(const std::string& metric, const Evaluation& validation) {
+  return metric == kAccuracy ? validation.accuracy : validation.loss;
+}
+
+/// Whether `value` beats `best` by more than `delta`; what is not finite never does.
+bool improves(const std::string& metric, double value, std::optional<double> best, double delta) {
+  if (!std::isfinite(value) || !best) return std::isfinite(value);
+  return (metric == kAccuracy ? value - *best : *best - value) > delta;
+}
+
+void require_metric(const std::string& key, const std::string& metric, bool has_accuracy) {
+  if (metric == kLoss || (metric == kAccuracy && has_accuracy)) return;
+  throw AgreedError(ExitCode::config, fmt::format("{}: '{}' is not known during training; use {}{}", key, metric, kLoss,
+                                                  has_accuracy ? std::string(" or ") + kAccuracy : ""));
+}
+
+/// Sync batch norm talks in every forward pass: all ranks must make the same number of them, each with a sample.
+void require_samples_everywhere(const World& world, const RunConfig& config, const DataSplits& data) {
+  const StepPlan plan = make_plan(config, data.train->size());
+  const std::int64_t smallest = plan.global_piece(plan.steps_per_epoch() - 1).global_size();
+  if (smallest < world.size()) {
+    throw AgreedError(ExitCode::config, fmt::format(
+        "model.batch_norm: sync needs at least one sample per rank in every step, but the smallest global batch has {} and there "
+        "are {} ranks; use fewer ranks, another data.batch, or data.drop_last: true", smallest, world.size()));
+  }
+  if (config.train.micro_batch > 0 && world.size() > 1) {
+    throw AgreedError(ExitCode::config, "model.batch_norm: sync cannot be cut into micro-batches on several ranks; set "
+                                        "train.micro_batch: 0 or model.batch_norm: local");
+  }
+}
+
 }  // namespace
+
+void require_trainable(const World& world, const RunConfig& config, Learner& learner, const DataSplits& data) {
+  const bool has_accuracy = learner.task().has_accuracy();
+  const std::string& early = config.train.early_stop.metric;
+  if (!early.empty()) {
+    require_metric("train.early_stop.metric", early, has_accuracy);
+    if (data.validation->size() == 0) {
+      throw AgreedError(ExitCode::config, "train.early_stop.metric: early stopping needs a validation split, and it is empty");
+    }
+  }
+  const std::string& best = config.checkpoint.best_metric;
+  if (best != "auto") require_metric("checkpoint.best_metric", best, has_accuracy);
+  if (config.model.batch_norm == "sync" && has_batch_norm(learner.model())) require_samples_everywhere(world, config, data);
+}
 
 struct Trainer::Impl {
   Parts parts;
@@ -68,13 +116,15 @@ struct Trainer::Impl {
   const RunConfig& config() const { return parts.config; }
   Progress& progress() { return state.progress; }
 
-  void require_samples_everywhere();
+  void warn(const std::string& text);
   StepFacts one_step(const Piece& piece, bool stop_raised);
+  void settle_buffers(bool step_counts, const std::vector<at::Tensor>& before);
   void account(const Piece& piece, const StepFacts& facts, double seconds);
   void check_finite(const StepFacts& facts);
   Evaluation evaluate_split(const std::string& name, const std::shared_ptr<const Dataset>& split);
-  bool validate();
-  void save();
+  void validate();
+  bool stopped_early() const;
+  void save(bool best = false);
   Evaluation train_means() const;
   TrainResult finish(TrainResult::Ending ending);
 };
@@ -92,21 +142,7 @@ Trainer::Impl::Impl(Parts parts_in)
   state.normalisation = parts.data.normalisation;
   state.progress.seed = parts.config.seed;
   state.progress.world_size = parts.world.size();
-  if (config().model.batch_norm == "sync" && has_batch_norm(parts.learner.model())) require_samples_everywhere();
-}
-
-/// Sync batch norm talks in every forward pass: all ranks must make the same number of them, each with a sample.
-void Trainer::Impl::require_samples_everywhere() {
-  const std::int64_t smallest = plan.global_piece(plan.steps_per_epoch() - 1).global_size();
-  if (smallest < world().size()) {
-    throw AgreedError(ExitCode::config, fmt::format(
-        "model.batch_norm: sync needs at least one sample per rank in every step, but the smallest global batch has {} and there "
-        "are {} ranks; use fewer ranks, another data.batch, or data.drop_last: true", smallest, world().size()));
-  }
-  if (config().train.micro_batch > 0 && world().size() > 1) {
-    throw AgreedError(ExitCode::config, "model.batch_norm: sync cannot be cut into micro-batches on several ranks; set "
-                                        "train.micro_batch: 0 or model.batch_norm: local");
-  }
+  require_trainable(parts.world, parts.config, parts.learner, parts.data);
 }
 
 Trainer::Trainer(Parts parts) : impl_(std::make_unique<Impl>(std::move(parts))) {}
@@ -120,20 +156,34 @@ bool Trainer::resume() {
   agree(self.world().control(), [&] {
     if (self.world().rank() == 0) chosen = self.parts.checkpoints.newest_valid(&skipped).string();
   });
-  for (const auto& sentence : skipped) log::warn("{}", sentence);
+  for (const auto& sentence : skipped) self.warn(sentence);
   chosen = self.world().control().broadcast(chosen, 0);
   if (chosen.empty()) return false;
-  agree(self.world().control(), [&] { restore(read_checkpoint(chosen), self.state); });
+  agree(self.world().control(), [&] {
+    const Checkpoint checkpoint = read_checkpoint(chosen);
+    try {
+      restore(checkpoint, self.state);
+    } catch (const CheckpointError& error) {
+      throw CheckpointError(chosen + ": " + error.what());
+    }
+  });
   self.progress().world_size = self.world().size();
   self.saved_here = true;
-  self.parts.log.event("resume", {{"file", chosen}, {"step", self.progress().step}});
+  self.parts.log.event("resume", {{"checkpoint", chosen}, {"epoch", self.progress().epoch + 1}, {"step", self.progress().step}});
   return true;
 }
 
 std::int64_t Trainer::steps_done() const { return impl_->state.progress.step; }
 
+void Trainer::Impl::warn(const std::string& text) {
+  log::warn("{}", text);
+  parts.log.event("warning", {{"text", text}});
+}
+
 StepFacts Trainer::Impl::one_step(const Piece& piece, bool stop_raised) {
   if (const auto next = strategy->upcoming(piece)) loader.expect(next->epoch, next->begin, next->end);
+  std::vector<at::Tensor> buffers_before;
+  for (const auto& flat : parts.learner.buffers().flats()) buffers_before.push_back(flat.values.clone());
   strategy->begin_step(parts.learner.backwards(piece), parts.learner.nominal_weight(piece));
   StepReport report = parts.learner.compute_gradients(loader, piece);
   const double minutes = (parts.clock.seconds() - started) / 60;
@@ -143,7 +193,17 @@ StepFacts Trainer::Impl::one_step(const Piece& piece, bool stop_raised) {
     report.save = config().checkpoint.every_minutes > 0 && since_save >= config().checkpoint.every_minutes;
   }
   if (stop_raised) report.stop = StopReason::signal;
-  return strategy->finish_step(report);
+  StepFacts facts = strategy->finish_step(report);
+  settle_buffers(facts.finite, buffers_before);
+  return facts;
+}
+
+/// Running statistics are part of a step: the same on every rank after it, so that saving and evaluating change nothing, and
+/// back where they were when it was skipped.
+void Trainer::Impl::settle_buffers(bool step_counts, const std::vector<at::Tensor>& before) {
+  Arena& buffers = parts.learner.buffers();
+  if (step_counts) return average_values(world().communicator(), buffers);
+  for (std::size_t i = 0; i < before.size(); ++i) at::Tensor(buffers.flats()[i].values).copy_(before[i]);
 }
 
 void Trainer::Impl::account(const Piece& piece, const StepFacts& facts, double seconds) {
@@ -186,7 +246,7 @@ void Trainer::Impl::check_finite(const StepFacts& facts) {
   }
   const std::string where = facts.nonfinite_rank >= 0 ? fmt::format("the loss on rank {}", facts.nonfinite_rank) : "the gradient";
   ++nonfinite_in_a_row;
-  log::warn("step {}: {} is not finite; the step was skipped", progress().step, where);
+  warn(fmt::format("step {}: {} is not finite; the step was skipped", progress().step, where));
   if (nonfinite_in_a_row < kMaxNonfiniteSteps) return;
   throw AgreedError(ExitCode::internal, fmt::format(
       "{} was not finite for {} steps in a row, the last is step {}; lower optim.lr or set optim.clip_norm, and try `tugline "
@@ -195,7 +255,6 @@ void Trainer::Impl::check_finite(const StepFacts& facts) {
 
 Evaluation Trainer::Impl::evaluate_split(const std::string& name, const std::shared_ptr<const Dataset>& split) {
   if (split->size() == 0) return {};
-  average_values(world().communicator(), parts.learner.buffers());
   const Evaluation result = evaluate(parts.learner, split, config().train.eval_batch, world());
   EvalRecord record{name, progress().step / plan.steps_per_epoch(), progress().step, result.loss, accuracy_of(result),
                     result.samples, result.seconds};
@@ -203,44 +262,52 @@ Evaluation Trainer::Impl::evaluate_split(const std::string& name, const std::sha
   return result;
 }
 
-/// Evaluates the validation split; keeps the best checkpoint. True: early stopping says enough.
-bool Trainer::Impl::validate() {
+/// Evaluates the validation split, keeps the best checkpoint, and counts evaluations that brought nothing.
+void Trainer::Impl::validate() {
   last_validation = evaluate_split("validation", parts.data.validation);
   validated_at = progress().step;
-  if (last_validation.samples == 0) return false;
-  const std::string& early = config().train.early_stop.metric;
-  std::string metric = early.empty() ? config().checkpoint.best_metric : early;
-  if (metric == "auto") metric = last_validation.has_accuracy ? "validation.accuracy" : "validation.loss";
-  const bool larger_is_better = metric == "validation.accuracy";
-  const double value = larger_is_better ? last_validation.accuracy : last_validation.loss;
+  if (last_validation.samples == 0) return;
   Progress& done = progress();
-  const double gain = larger_is_better ? value - done.best_value : done.best_value - value;
-  const bool better = !done.has_best || gain > (early.empty() ? 0 : config().train.early_stop.min_delta);
-  if (better) {
-    done.has_best = true;
-    done.best_value = value;
-    done.best_metric = metric;
-    done.evaluations_without_improvement = 0;
-    if (config().checkpoint.keep_best) {
-      save();
-      if (world().rank() == 0) parts.checkpoints.mark_best(done.step, metric, value);
-    }
-  } else {
+  const auto& early = config().train.early_stop;
+  if (!early.metric.empty()) {
+    const double value = value_of(early.metric, last_validation);
+    const auto before = done.has_watched ? std::optional(done.watched_value) : std::nullopt;
     ++done.evaluations_without_improvement;
+    if (improves(early.metric, value, before, early.min_delta)) {
+      done.has_watched = true;
+      done.watched_value = value;
+      done.evaluations_without_improvement = 0;
+    }
   }
-  return !early.empty() && done.evaluations_without_improvement >= config().train.early_stop.patience;
+  std::string metric = config().checkpoint.best_metric;
+  if (metric == "auto") metric = last_validation.has_accuracy ? kAccuracy : kLoss;
+  const double value = value_of(metric, last_validation);
+  if (!improves(metric, value, done.has_best ? std::optional(done.best_value) : std::nullopt, 0)) return;
+  done.has_best = true;
+  done.best_value = value;
+  done.best_metric = metric;
+  if (config().checkpoint.keep_best) save(true);
 }
 
-void Trainer::Impl::save() {
-  if (saved_here) return;
-  average_values(world().communicator(), parts.learner.buffers());
+bool Trainer::Impl::stopped_early() const {
+  const auto& early = parts.config.train.early_stop;
+  return !early.metric.empty() && state.progress.evaluations_without_improvement >= early.patience;
+}
+
+/// The current step's checkpoint, written once; `best`: it is the best so far.
+void Trainer::Impl::save(bool best) {
+  if (saved_here && !best) return;
   agree(world().control(), [&] {
     if (world().rank() != 0) return;
-    const double start = parts.clock.seconds();
-    const auto file = parts.checkpoints.path_of(progress().step);
-    write_checkpoint(file, Snapshot(state, to_yaml(config())).content());
+    const Progress& done = progress();
+    if (!saved_here) {
+      const double start = parts.clock.seconds();
+      const auto file = parts.checkpoints.path_of(done.step);
+      write_checkpoint(file, Snapshot(state, to_yaml(config())).content());
+      parts.log.event("checkpoint", {{"file", file.string()}, {"step", done.step}, {"seconds", parts.clock.seconds() - start}});
+    }
+    if (best) parts.checkpoints.mark_best(done.step, done.best_metric, done.best_value);
     parts.checkpoints.prune(config().checkpoint.keep_last, config().checkpoint.keep_best);
-    parts.log.event("checkpoint", {{"file", file.string()}, {"step", progress().step}, {"seconds", parts.clock.seconds() - start}});
   });
   last_save = parts.clock.seconds();
   saved_here = true;
@@ -259,12 +326,12 @@ Evaluation Trainer::Impl::train_means() const {
 TrainResult Trainer::Impl::finish(TrainResult::Ending ending) {
   TrainResult result;
   result.ending = ending;
+  save();   // first: who asked to stop may not wait for evaluations
   if (ending != TrainResult::Ending::signal) {
     if (validated_at != progress().step) validate();
     result.validation = last_validation;
     result.test = evaluate_split("test", parts.data.test);
   }
-  save();
   result.steps = progress().step;
   result.epochs = progress().step / plan.steps_per_epoch();
   result.samples_per_second = training_seconds > 0 ? static_cast<double>(samples_done) / training_seconds : 0;
@@ -274,15 +341,18 @@ TrainResult Trainer::Impl::finish(TrainResult::Ending ending) {
 }
 
 TrainResult Trainer::run() {
+  using Ending = TrainResult::Ending;
   Impl& self = *impl_;
   const RunConfig& config = self.config();
   const StopSignal stop_signal;
-  self.started = self.last_save = self.parts.clock.seconds();
+  self.last_save = self.parts.clock.seconds();
+  self.started = self.last_save - self.progress().seconds;   // max_minutes counts all attempts
   const Schedule schedule(config.optim, {self.plan.total_steps, self.plan.steps_per_epoch(), config.data.batch});
   self.strategy = std::make_unique<SyncStrategy>(
       self.world().communicator(), self.world().control(), self.parts.learner.parameters(), self.parts.learner.optimizer(),
       schedule, self.plan, SyncOptions{config.optim.clip_norm, config.optim.clip_value, self.progress().step}, self.parts.clock);
 
+  if (self.stopped_early()) return self.finish(Ending::early_stop);   // an earlier attempt was cut short after it
   double last = self.parts.clock.seconds();
   while (const auto piece = self.strategy->next_piece()) {
     const StepFacts facts = self.one_step(*piece, stop_signal.raised());
@@ -290,14 +360,14 @@ TrainResult Trainer::run() {
     self.account(*piece, facts, now - last);
     self.check_finite(facts);
     const std::int64_t step = self.progress().step;
-    const bool enough = due(self.eval_interval, step) && self.validate();
+    if (due(self.eval_interval, step)) self.validate();
     if (facts.save || due(self.save_steps, step) || due(self.save_epoch_steps, step)) self.save();
     last = self.parts.clock.seconds();
-    if (facts.stop == StopReason::signal) return self.finish(TrainResult::Ending::signal);
-    if (facts.stop == StopReason::limit) return self.finish(TrainResult::Ending::time_limit);
-    if (enough) return self.finish(TrainResult::Ending::early_stop);
+    if (facts.stop == StopReason::signal) return self.finish(Ending::signal);
+    if (facts.stop == StopReason::limit) return self.finish(Ending::time_limit);
+    if (self.stopped_early()) return self.finish(Ending::early_stop);
   }
-  return self.finish(TrainResult::Ending::done);
+  return self.finish(Ending::done);
 }
 
 }  // namespace tugline

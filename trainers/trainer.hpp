@@ -28,6 +28,10 @@ struct TrainResult {
   Evaluation test;
 };
 
+/// Throws an AgreedError when this model cannot be trained like this on so many ranks. Trainer checks it too; this is for before
+/// anything is written.
+void require_trainable(const World& world, const RunConfig& config, Learner& learner, const DataSplits& data);
+
 /// The training loop, written once: a strategy hands out pieces, the learner computes, the strategy finishes the step.
 /// Everything given must outlive it. One thread; all members are collective.
 class Trainer {

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "tugline/core/error.hpp"
+#include "tugline/core/log.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/apps/command.hpp"
 
@@ -23,8 +24,8 @@ std::string program_help() {
   for (const Command& command : commands()) {
     out << "  " << command.name << std::string(12 - std::string(command.name).size(), ' ') << command.summary << '\n';
   }
-  out << "\ntugline COMMAND --help says more. Exit codes: 0 done, 2 command line, 3 a check said no, 65 data, 74 file,\n"
-         "75 stopped with a checkpoint (run me again), 77 ranks disagree, 78 config.\n";
+  out << "\ntugline COMMAND --help says more. Exit codes: 0 done, 2 command line, 3 a check said no, 65 data,\n"
+         "74 file, 75 stopped with a checkpoint (run me again), 77 ranks disagree, 78 config.\n";
   return out.str();
 }
 
@@ -47,6 +48,12 @@ int dispatch(World& world, const ModelRegistry& models, const std::vector<std::s
   return static_cast<int>(code);
 }
 
+/// The message without the stack trace that LibTorch's errors carry.
+std::string sentence(const std::exception& error) {
+  const std::string text = error.what();
+  return text.substr(0, text.find("\nException raised from "));
+}
+
 /// An error that only this rank saw: the others are waiting in some collective, so the whole job must end.
 int fail_alone(World& world, ExitCode code, const std::string& what) {
   std::cerr << (world.size() > 1 ? "[rank " + std::to_string(world.rank()) + "] " : std::string()) << "tugline: " << what
@@ -65,16 +72,17 @@ int App::run(int argc, char** argv) {
     std::cerr << "tugline: " << error.what() << std::endl;
     return static_cast<int>(error.exit_code());
   }
+  log::set_rank(world->rank());
   const std::vector<std::string> words(argv, argv + argc);
   try {
     return dispatch(*world, models_, words);
   } catch (const AgreedError& error) {
-    if (world->rank() == 0) std::cerr << "tugline: " << error.what() << std::endl;
+    if (world->rank() == 0) std::cerr << "tugline: " << sentence(error) << std::endl;
     return static_cast<int>(error.exit_code());
   } catch (const Error& error) {
-    return fail_alone(*world, error.exit_code(), error.what());
+    return fail_alone(*world, error.exit_code(), sentence(error));
   } catch (const std::exception& error) {
-    return fail_alone(*world, ExitCode::internal, error.what());
+    return fail_alone(*world, ExitCode::internal, sentence(error));
   }
 }
 

@@ -5,8 +5,13 @@
 
 #include <algorithm>
 #include <sstream>
+#include <string_view>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "tugline/core/config/load.hpp"
+#include "tugline/core/config/nearest.hpp"
 #include "tugline/parallel/world.hpp"
 
 namespace tugline {
@@ -38,9 +43,10 @@ const Command& command_named(const std::string& name) {
   for (const Command& command : commands()) {
     if (name == command.name) return command;
   }
-  std::string names;
-  for (const Command& command : commands()) names += std::string(names.empty() ? "" : ", ") + command.name;
-  throw UsageError("'" + name + "' is not a command; there are " + names);
+  std::vector<std::string_view> names;
+  for (const Command& command : commands()) names.push_back(command.name);
+  throw UsageError(fmt::format("'{}' is not a command{}; there are {}", name,
+                               config::did_you_mean(config::nearest_word(name, names)), fmt::join(names, ", ")));
 }
 
 bool wants_help(const Invocation& invocation) {
@@ -56,24 +62,31 @@ std::string help_of(const Command& command, const po::options_description* optio
   return out.str();
 }
 
+// Where positional arguments are gathered; a name that nobody types as an option.
+constexpr const char* kWord = "an argument";
+
 Arguments parse_arguments(const Invocation& invocation, const Command& command, const po::options_description& options,
                           po::variables_map& values, std::size_t min_words, std::size_t max_words) {
   Arguments result;
   po::options_description all;
-  all.add(options).add_options()("word", po::value<std::vector<std::string>>());
+  all.add(options).add_options()(kWord, po::value<std::vector<std::string>>());
   po::positional_options_description positional;
-  positional.add("word", -1);
+  positional.add(kWord, -1);
+  constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
   try {
-    po::store(po::command_line_parser(invocation.arguments).options(all).positional(positional).run(), values);
+    po::store(po::command_line_parser(invocation.arguments).options(all).positional(positional).style(kStyle).run(), values);
     po::notify(values);
   } catch (const po::error& error) {
     throw UsageError(std::string(error.what()) + "; usage: tugline " + command.usage);
   }
-  if (values.count("word") > 0) {
-    for (const auto& word : values["word"].as<std::vector<std::string>>()) {
+  if (values.count(kWord) > 0) {
+    for (const auto& word : values[kWord].as<std::vector<std::string>>()) {
       const bool override_like = word.find('=') != std::string::npos;
       (override_like ? result.overrides : result.words).push_back(word);
     }
+  }
+  if (!result.overrides.empty() && std::string_view(command.usage).find("key=value") == std::string_view::npos) {
+    throw UsageError("'" + result.overrides[0] + "' is not for this command; usage: tugline " + command.usage);
   }
   const std::size_t words = result.words.size();
   if (words < min_words) throw UsageError("an argument is missing; usage: tugline " + std::string(command.usage));

@@ -45,8 +45,12 @@ ExitCode run_alike(const Invocation& invocation, const char* name, const po::opt
   return code;
 }
 
+fs::path folder_of_checkpoints(const fs::path& run) {
+  return fs::is_directory(run / "checkpoints") ? run / "checkpoints" : run;
+}
+
 ExitCode list_checkpoints(const fs::path& run, std::ostream& out) {
-  const fs::path folder = fs::is_directory(run / "checkpoints") ? run / "checkpoints" : run;
+  const fs::path folder = folder_of_checkpoints(run);
   if (!fs::is_directory(folder)) throw UsageError("'" + run.string() + "' is not a folder");
   const CheckpointFolder checkpoints(folder);
   const auto entries = checkpoints.list();
@@ -70,6 +74,14 @@ ExitCode list_checkpoints(const fs::path& run, std::ostream& out) {
   return code;
 }
 
+/// As the list, but none at all is not well.
+ExitCode verify_checkpoints(const fs::path& run, std::ostream& out) {
+  if (CheckpointFolder(folder_of_checkpoints(run)).list().empty()) {
+    throw CheckpointError("'" + run.string() + "' holds no checkpoint; give a checkpoint, or the folder of a run");
+  }
+  return list_checkpoints(run, out);
+}
+
 void show_checkpoint(const fs::path& file, std::ostream& out) {
   const Checkpoint checkpoint = read_checkpoint(file);
   out << file.string() << ": " << checkpoint.arrays.size() << " arrays\n";
@@ -89,7 +101,7 @@ ExitCode config_command(const Invocation& invocation) {
   return run_alike(invocation, "config", options, 1, 2, [&](const Arguments& arguments, const po::variables_map& values) {
     const bool json = values.count("json") > 0;
     const std::string& what = arguments.words[0];
-    if (what == "schema" && arguments.words.size() == 1) {
+    if (what == "schema" && arguments.words.size() == 1 && arguments.overrides.empty()) {
       invocation.out << (json ? schema_json() + "\n" : schema_text());
     } else if (what == "show" && arguments.words.size() == 2) {
       const RunConfig config = load_config(arguments.words[1], arguments.overrides);
@@ -119,16 +131,20 @@ ExitCode checkpoint_command(const Invocation& invocation) {
   return run_alike(invocation, "checkpoint", help_only(), 2, 2, [&](const Arguments& arguments, const po::variables_map&) {
     const std::string& what = arguments.words[0];
     const fs::path path = arguments.words[1];
+    if (what != "ls" && what != "show" && what != "verify") {
+      throw UsageError("'checkpoint " + what + "' is not a command; usage: tugline " + command_named("checkpoint").usage);
+    }
     if (!fs::exists(path)) throw IoError("'" + path.string() + "' does not exist");
     if (what == "ls") return list_checkpoints(path, invocation.out);
+    if (what == "verify" && fs::is_directory(path)) return verify_checkpoints(path, invocation.out);
+    if (fs::is_directory(path)) {
+      throw UsageError("'" + path.string() + "' is a folder; `tugline checkpoint ls` lists the files in it");
+    }
     if (what == "show") {
       show_checkpoint(path, invocation.out);
-    } else if (what == "verify") {
-      if (fs::is_directory(path)) return list_checkpoints(path, invocation.out);
+    } else {
       verify_checkpoint(path);
       invocation.out << path.string() << ": ok\n";
-    } else {
-      throw UsageError("'checkpoint " + what + "' is not a command; usage: tugline " + command_named("checkpoint").usage);
     }
     return ExitCode::done;
   });

@@ -4,8 +4,11 @@
 #include <filesystem>
 #include <ostream>
 
+#include <fmt/format.h>
+
 #include "tugline/core/atomic_file.hpp"
 #include "tugline/core/data/dataset.hpp"
+#include "tugline/core/error.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/apps/command.hpp"
 #include "tugline/trainers/overfit/overfit.hpp"
@@ -13,6 +16,23 @@
 
 namespace tugline {
 namespace po = boost::program_options;
+
+namespace {
+
+/// Before minutes of training, not after.
+void require_folder(const char* option, const po::variables_map& values) {
+  if (values.count(option) == 0) return;
+  const std::filesystem::path file = values[option].as<std::string>();
+  const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
+  if (!std::filesystem::is_directory(folder)) {
+    throw IoError(fmt::format("--{}: cannot write '{}': the folder '{}' does not exist", option, file.string(), folder.string()));
+  }
+  if (std::filesystem::is_directory(file) || !file.has_filename()) {
+    throw IoError(fmt::format("--{}: '{}' is a folder; name a file", option, file.string()));
+  }
+}
+
+}  // namespace
 
 ExitCode overfit_command(const Invocation& invocation) {
   const Command& command = command_named("overfit");
@@ -26,7 +46,12 @@ ExitCode overfit_command(const Invocation& invocation) {
   }
   po::variables_map values;
   Arguments arguments;
-  agree(world.control(), [&] { arguments = parse_arguments(invocation, command, options, values, 1, 1); });
+  agree(world.control(), [&] {
+    arguments = parse_arguments(invocation, command, options, values, 1, 1);
+    if (world.rank() != 0) return;
+    require_folder("json", values);
+    require_folder("junit", values);
+  });
   const RunConfig config = load_agreed_config(world, arguments.words[0], arguments.overrides);
   set_compute_threads(world, config.parallel);
   const DataSplits data = open_agreed_data(world, config);

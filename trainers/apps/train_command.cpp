@@ -13,6 +13,7 @@
 #include "tugline/core/atomic_file.hpp"
 #include "tugline/core/config/load.hpp"
 #include "tugline/core/log.hpp"
+#include "tugline/core/metrics/console_mode.hpp"
 #include "tugline/core/metrics/event_log.hpp"
 #include "tugline/core/metrics/progress_line.hpp"
 #include "tugline/core/metrics/tensorboard.hpp"
@@ -35,16 +36,29 @@ struct OpenedRun {
   RunState state = RunState::created;
 };
 
+RunOptions run_options(const RunConfig& config, const po::variables_map& values) {
+  RunOptions options;
+  if (values.count("run-dir") > 0) options.folder = values["run-dir"].as<std::string>();
+  options.config_name = config.name;
+  options.config_yaml = to_yaml(config);
+  options.fresh = values.count("fresh") > 0;
+  return options;
+}
+
+/// Rank 0 looks, so that all do the same.
+bool is_finished(World& world, const RunOptions& options) {
+  std::int64_t finished = 0;
+  agree(world.control(), [&] {
+    if (world.rank() == 0) finished = look_for_run(options) == RunState::finished ? 1 : 0;
+  });
+  return world.control().all_reduce(finished, ReduceOp::max) != 0;
+}
+
 /// Rank 0 makes or finds the folder; the others learn its name.
-OpenedRun open_run(World& world, const RunConfig& config, const po::variables_map& values) {
+OpenedRun open_run(World& world, const RunOptions& options) {
   OpenedRun run;
   agree(world.control(), [&] {
     if (world.rank() != 0) return;
-    RunOptions options;
-    if (values.count("run-dir") > 0) options.folder = values["run-dir"].as<std::string>();
-    options.config_name = config.name;
-    options.config_yaml = to_yaml(config);
-    options.fresh = values.count("fresh") > 0;
     run.directory.emplace(options);
     run.paths = run.directory->paths();
     run.state = run.directory->state();
@@ -74,15 +88,24 @@ void write_environment(World& world, const Invocation& invocation, const RunPath
   agree(world.control(), [&] {
     if (world.rank() == 0) write_file_atomically(paths.environment(), boost::json::serialize(environment) + "\n");
   });
-  log::info("{}, {} thread(s) each", world.description(), threads);
+  log::info("{}, {} thread{} each", world.description(), threads, threads == 1 ? "" : "s");
 }
 
-Result describe_result(const TrainResult& trained, World& world, const CheckpointFolder& checkpoints, const RunPaths& paths) {
-  using Ending = TrainResult::Ending;
-  static constexpr const char* kReasons[] = {"epochs", "early stop", "time limit", "signal"};
+std::string reason_of(const TrainResult& trained, const TrainConfig& config) {
+  switch (trained.ending) {
+    case TrainResult::Ending::done: return trained.steps == config.steps ? "steps" : "epochs";
+    case TrainResult::Ending::early_stop: return "early stop";
+    case TrainResult::Ending::time_limit: return "time limit";
+    case TrainResult::Ending::signal: break;
+  }
+  return "signal";
+}
+
+Result describe_result(const TrainResult& trained, const RunConfig& config, World& world, const CheckpointFolder& checkpoints,
+                       const RunPaths& paths) {
   Result result;
-  result.status = trained.ending == Ending::signal ? Result::kStopped : Result::kDone;
-  result.reason = kReasons[static_cast<int>(trained.ending)];
+  result.status = trained.ending == TrainResult::Ending::signal ? Result::kStopped : Result::kDone;
+  result.reason = reason_of(trained, config.train);
   result.ranks = world.size();
   result.epochs = trained.epochs;
   result.steps = trained.steps;
@@ -95,7 +118,9 @@ Result describe_result(const TrainResult& trained, World& world, const Checkpoin
   add("train", trained.train);
   add("validation", trained.validation);
   add("test", trained.test);
-  const auto relative = [&](const std::filesystem::path& file) { return file.empty() ? "" : file.lexically_relative(paths.folder()).string(); };
+  const auto relative = [&](const std::filesystem::path& file) {
+    return file.empty() ? "" : file.lexically_relative(paths.folder()).string();
+  };
   result.checkpoint = relative(checkpoints.path_of(trained.steps));
   result.best_checkpoint = relative(checkpoints.best());
   return result;
@@ -112,18 +137,20 @@ std::string summary(const Result& result) {
   return text;
 }
 
-/// Trains in the opened run; rank 0 writes result.json last.
-ExitCode train_in(const Invocation& invocation, const RunConfig& config, const OpenedRun& run, const std::string& progress) {
+/// Opens the run once config, data and model are known to be good, and trains in it; rank 0 writes result.json last.
+ExitCode train_in(const Invocation& invocation, const RunConfig& config, const RunOptions& options, const std::string& progress) {
   World& world = invocation.world;
   const int threads = set_compute_threads(world, config.parallel);
   const DataSplits data = open_agreed_data(world, config);
   Learner learner(config, invocation.models, data.train->spec(), world);
+  require_trainable(world, config, learner, data);
+  const OpenedRun run = open_run(world, options);
   TrainResult trained;
   const CheckpointFolder checkpoints(run.paths.checkpoints());
   {
     RunLog log = open_log(world, config, run.paths, progress);
     write_environment(world, invocation, run.paths, threads);
-    invocation.out << "run " << run.paths.folder().string() << ", " << world.description() << std::endl;
+    invocation.out << "run " << run.paths.folder().string() << std::endl;
     log.event("start", {{"ranks", world.size()}, {"threads", threads}});
     Trainer trainer({world, config, learner, data, log, checkpoints});
     if (run.state == RunState::resumed && trainer.resume()) {
@@ -134,7 +161,7 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const O
   }
   agree(world.control(), [&] {
     if (world.rank() != 0) return;
-    const Result result = describe_result(trained, world, checkpoints, run.paths);
+    const Result result = describe_result(trained, config, world, checkpoints, run.paths);
     write_result(run.paths.result(), result);
     invocation.out << summary(result) << "\n  " << run.paths.folder().string() << std::endl;
   });
@@ -148,8 +175,9 @@ ExitCode train_command(const Invocation& invocation) {
   const Command& command = command_named("train");
   World& world = invocation.world;
   po::options_description options("Options");
-  options.add_options()("help,h", "this text")("run-dir", po::value<std::string>()->value_name("DIR"),
-                                               "where the run lives (default runs/<config name>-<time>); an unfinished run there goes on")(
+  options.add_options()("help,h", "this text")(
+      "run-dir", po::value<std::string>()->value_name("DIR"),
+      "where the run lives (default runs/<config name>-<time>); an unfinished run there goes on")(
       "fresh", "start over: delete what an older run wrote into the folder")(
       "progress", po::value<std::string>()->default_value("auto")->value_name("MODE"), "auto, live or plain");
   po::variables_map values;
@@ -158,14 +186,18 @@ ExitCode train_command(const Invocation& invocation) {
     invocation.out << help_of(command, &options);
     return ExitCode::done;
   }
-  agree(world.control(), [&] { arguments = parse_arguments(invocation, command, options, values, 1, 1); });
+  agree(world.control(), [&] {
+    arguments = parse_arguments(invocation, command, options, values, 1, 1);
+    if (values.count("run-dir") > 0 && values["run-dir"].as<std::string>().empty()) throw UsageError("--run-dir: no folder given");
+    decide_console(gather_console_facts(values["progress"].as<std::string>()));
+  });
   const RunConfig config = load_agreed_config(world, arguments.words[0], arguments.overrides);
-  const OpenedRun run = open_run(world, config, values);
-  if (run.state == RunState::finished) {
-    invocation.out << "run " << run.paths.folder().string() << " is finished; --fresh starts over\n";
+  const RunOptions wanted = run_options(config, values);
+  if (is_finished(world, wanted)) {
+    invocation.out << "run " << wanted.folder.string() << " is finished; --fresh starts over\n";
     return ExitCode::done;
   }
-  return train_in(invocation, config, run, values["progress"].as<std::string>());
+  return train_in(invocation, config, wanted, values["progress"].as<std::string>());
 }
 
 }  // namespace tugline

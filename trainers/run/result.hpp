@@ -21,7 +21,7 @@ struct Result {
     bool operator==(const Split&) const = default;
   };
   std::string status = kDone;
-  std::string reason;  ///< why it ended: "epochs", "early stop", "time limit", ...; may be empty
+  std::string reason;  ///< why it ended: "epochs", "steps", "early stop", "time limit", ...; may be empty
   int ranks = 1;
   std::int64_t epochs = 0;  ///< begun
   std::int64_t steps = 0;   ///< done

@@ -142,6 +142,18 @@ std::vector<Line> keyed_lines(const std::string& yaml) {
   return lines;
 }
 
+RunState state_of(const RunPaths& run, const std::string& config_yaml) {
+  if (!fs::exists(run.config())) return RunState::created;
+  const std::string difference = first_difference(read_text(run.config()), config_yaml);
+  if (!difference.empty()) {
+    throw ConfigError(
+        fmt::format("{} holds a run with another config ({}); give another --run-dir, or --fresh to delete that run",
+                    run.folder().string(), difference));
+  }
+  const auto result = read_result(run.result());
+  return result && result->status == Result::kDone ? RunState::finished : RunState::resumed;
+}
+
 }  // namespace
 
 std::string first_difference(const std::string& yaml_there, const std::string& yaml_here) {
@@ -152,6 +164,12 @@ std::string first_difference(const std::string& yaml_there, const std::string& y
   if (a == there.end()) return fmt::format("{} is not there and {} here", b->key, b->value);
   if (b == here.end() || a->key != b->key) return fmt::format("{} is {} there and not here", a->key, a->value);
   return fmt::format("{} is {} there and {} here", a->key, a->value, b->value);
+}
+
+RunState look_for_run(const RunOptions& options) {
+  if (options.folder.empty()) return RunState::created;
+  require_own_or_empty(options.folder);
+  return options.fresh ? RunState::created : state_of(RunPaths(options.folder), options.config_yaml);
 }
 
 RunDirectory::RunDirectory(const RunOptions& options) {
@@ -165,24 +183,10 @@ RunDirectory::RunDirectory(const RunOptions& options) {
   lock_ = Lock(paths_.folder());
   write_file_atomically(paths_.folder() / kMarker, kMarkerText);
   if (options.fresh) delete_run(paths_);
-  find_state(options);
+  state_ = state_of(paths_, options.config_yaml);
+  if (!fs::exists(paths_.config())) write_file_atomically(paths_.config(), options.config_yaml);
   make_folder(paths_.checkpoints());
   make_folder(paths_.log(0).parent_path());
-}
-
-void RunDirectory::find_state(const RunOptions& options) {
-  if (!fs::exists(paths_.config())) {
-    write_file_atomically(paths_.config(), options.config_yaml);
-    return;
-  }
-  const std::string difference = first_difference(read_text(paths_.config()), options.config_yaml);
-  if (!difference.empty()) {
-    throw ConfigError(
-        fmt::format("{} holds a run with another config ({}); give another --run-dir, or --fresh to delete that run",
-                    paths_.folder().string(), difference));
-  }
-  const auto result = read_result(paths_.result());
-  state_ = result && result->status == Result::kDone ? RunState::finished : RunState::resumed;
 }
 
 // The text in the file is for the message only.

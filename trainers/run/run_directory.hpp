@@ -37,6 +37,10 @@ struct RunOptions {
   std::time_t now = 0;      ///< 0: the machine's clock
 };
 
+/// What RunDirectory would find there, with the same errors but that of a run in use. Touches nothing, so that a run that
+/// cannot start leaves nothing behind.
+RunState look_for_run(const RunOptions& options);
+
 /// A run's folder, locked against other jobs for as long as this lives. Rank 0 has it; the other ranks use RunPaths.
 class RunDirectory {
  public:
@@ -64,8 +68,6 @@ class RunDirectory {
    private:
     int fd_ = -1;
   };
-  void find_state(const RunOptions& options);
-
   RunPaths paths_;
   Lock lock_;
   RunState state_ = RunState::created;
