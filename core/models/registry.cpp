@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 
 #include "tugline/core/config/nearest.hpp"
@@ -36,6 +37,22 @@ class SeededGenerator {
   at::Tensor old_state_;
 };
 
+/// What LibTorch or a user's builder throws says nothing of the config that asked for it: no memory, "map::at".
+std::shared_ptr<Model> build_with(const ModelBuilder& builder, const ModelConfig& config, const SampleSpec& spec) {
+  const auto refuse = [&](const std::string& why) -> ConfigError {
+    return ConfigError(c10::str("model.name: '", config.name, "' cannot be built with these settings: ", why));
+  };
+  try {
+    return builder(config, spec);
+  } catch (const Error&) {
+    throw;
+  } catch (const c10::Error& error) {
+    throw refuse(error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    throw refuse(error.what());
+  }
+}
+
 }  // namespace
 
 ModelRegistry::ModelRegistry() {
@@ -57,7 +74,7 @@ std::shared_ptr<Model> ModelRegistry::build(const ModelConfig& config, const Sam
   for (const Entry& entry : entries_) {
     if (entry.name != config.name) continue;
     const SeededGenerator seeded(seed);
-    return entry.builder(config, spec);
+    return build_with(entry.builder, config, spec);
   }
   std::vector<std::string_view> names;
   std::string known;
