@@ -2,9 +2,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/nowide/utf/utf.hpp>
 #include <cctype>
 
+#include "tugline/core/config/scalar.hpp"
 #include "tugline/core/config/tree.hpp"
 
 namespace tugline::config {
@@ -142,14 +142,6 @@ class ValueParser {
   std::size_t at_ = 0;
 };
 
-// YAML and JSON cannot hold anything else. (A file with other bytes is mended by yaml-cpp.)
-void check_utf8(const std::string& text) {
-  using Utf8 = boost::nowide::utf::utf_traits<char>;
-  for (auto at = text.begin(); at != text.end();) {
-    if (!boost::nowide::utf::is_valid_codepoint(Utf8::decode(at, text.end()))) throw Syntax{"the text is not valid UTF-8"};
-  }
-}
-
 void check_key(std::string_view key) {
   if (key.starts_with('+') || key.starts_with('~')) {
     throw Syntax{"keys cannot be added with + or removed with ~; write key=value"};
@@ -166,7 +158,7 @@ void check_key(std::string_view key) {
 std::optional<Tree> read_override(const std::string& text, int index, Problems& problems) {
   const Place place{.source = text, .order = index};
   try {
-    check_utf8(text);
+    if (invalid_utf8(text) != std::string::npos) throw Syntax{"the text is not valid UTF-8"};
     const auto equals = text.find('=');
     if (equals == std::string::npos) throw Syntax{"expected key=value, such as optim.lr=0.1"};
     std::string_view key = std::string_view(text).substr(0, equals);

@@ -4,9 +4,11 @@
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <map>
 #include <sstream>
 
+#include "tugline/core/config/scalar.hpp"
 #include "tugline/core/config/tree.hpp"
 
 namespace tugline::config {
@@ -142,9 +144,22 @@ bool tab_indents(const std::string& yaml, int line) {
   return yaml.substr(begin, text == std::string::npos ? text : text - begin).find('\t') != std::string::npos;
 }
 
+/// yaml-cpp puts another character in its place, and the value is no longer what was written.
+bool is_utf8(const std::string& yaml, const Place& file, Problems& problems) {
+  const std::size_t bad = invalid_utf8(yaml);
+  if (bad == std::string::npos) return true;
+  const std::string before = yaml.substr(0, bad);
+  Place place = file;
+  place.line = 1 + static_cast<int>(std::count(before.begin(), before.end(), '\n'));
+  place.column = static_cast<int>(bad - (before.rfind('\n') + 1)) + 1;
+  problems.add(place, "", "the text is not valid UTF-8; save the file as UTF-8");
+  return false;
+}
+
 }  // namespace
 
 std::optional<Tree> read_yaml(const std::string& yaml, const std::string& source, int order, Problems& problems) {
+  if (!is_utf8(yaml, {source, order, 1, 1}, problems)) return std::nullopt;
   TreeBuilder builder(source, order, problems);
   try {
     std::istringstream stream(yaml);

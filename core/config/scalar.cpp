@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/nowide/utf/utf.hpp>
 #include <charconv>
 #include <cmath>
 
@@ -71,6 +72,17 @@ std::string number_text(double value) {
   std::string text = fmt::format("{}", value);
   if (text.find('.') == std::string::npos) text.insert(std::min(text.find('e'), text.size()), ".0");
   return text;
+}
+
+std::size_t invalid_utf8(std::string_view text) {
+  using Utf8 = boost::nowide::utf::utf_traits<char>;
+  for (auto at = text.begin(); at != text.end();) {
+    const auto before = at;
+    if (!boost::nowide::utf::is_valid_codepoint(Utf8::decode(at, text.end()))) {
+      return static_cast<std::size_t>(before - text.begin());
+    }
+  }
+  return std::string_view::npos;
 }
 
 }  // namespace tugline::config

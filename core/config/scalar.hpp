@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "tugline/core/config/run_config_notes.hpp"
 #include "tugline/core/config/tree.hpp"
@@ -21,5 +22,8 @@ bool read_scalar(const Tree&, const Allowed&, std::string& out);
 /// The shortest text that reads back to the same double, with a point so that every reader takes it for one: 1.0,
 /// 0.1, 1.0e-08.
 std::string number_text(double value);
+
+/// Where the first byte stands that is no UTF-8, npos: none. YAML and JSON hold nothing else.
+std::size_t invalid_utf8(std::string_view text);
 
 }  // namespace tugline::config
