@@ -151,7 +151,7 @@ Finding judge_slow_training(const GateSetup& setup, LoneRank& lone, const Histor
   }
   return {"loss_stuck", fmt::format("The loss stays at {:.3g} and no learning rate from {:g} to {:g} does better. The model may be too small for "
                                     "{} samples, or its outputs cannot express the targets.", trend.last.loss,
-                                    setup.config.optim.lr * 1e-4, setup.config.optim.lr * 1e4, setup.samples->size())};
+                                    scan.lowest, scan.highest, setup.samples->size())};
 }
 
 }  // namespace

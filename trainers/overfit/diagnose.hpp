@@ -33,11 +33,13 @@ struct LearningRateScan {
   double initial_loss = 0;
   double loss_here = 0;   ///< with the config's own learning rate
   LearningRateTrial best;
+  double lowest = 0, highest = 0;   ///< that were tried
   bool falls() const { return best.loss < 0.95 * initial_loss; }
   /// The best is clearly better than the config's own.
   bool better() const { return falls() && best.loss < 0.7 * loss_here; }
 };
-/// Collective. Powers of ten around the config's learning rate (around 0.1 where that is 0).
+/// Collective. Powers of ten around the config's learning rate (around 0.1 where that is 0), four to each side and more where
+/// it is far from any reasonable one.
 LearningRateScan scan_learning_rates(const GateSetup& setup);
 
 }  // namespace tugline

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -8,7 +9,8 @@ namespace tugline {
 namespace {
 
 constexpr std::int64_t kSteps = 40;
-constexpr int kDecades = 4;   // to each side
+constexpr double kReach = 1e4;                     // to each side of the rate in use
+constexpr double kSmallest = 1e-4, kLargest = 1;   // seen at least: one of these is reasonable whatever the rate in use is
 
 struct Outcome {
   double first = 0, last = 0;
@@ -35,7 +37,11 @@ LearningRateScan scan_learning_rates(const GateSetup& setup) {
   const double centre = own > 0 ? own : 0.1;
   LearningRateScan scan;
   scan.best.loss = std::numeric_limits<double>::infinity();
-  for (int decade = -kDecades; decade <= kDecades; ++decade) {
+  const auto decades_to = [&](double lr) { return static_cast<int>(std::lround(std::log10(lr / centre))); };
+  const int first = decades_to(std::min(centre / kReach, kSmallest)), last = decades_to(std::max(centre * kReach, kLargest));
+  scan.lowest = centre * std::pow(10.0, first);
+  scan.highest = centre * std::pow(10.0, last);
+  for (int decade = first; decade <= last; ++decade) {
     const double lr = centre * std::pow(10.0, decade);
     const Outcome outcome = train_briefly(setup, lr);
     scan.initial_loss = outcome.first;
