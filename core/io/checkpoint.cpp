@@ -58,7 +58,7 @@ void write_array(hid_t h5, const ArrayView& array, const fs::path& file) {
 void write_text(hid_t h5, const std::string& name, const std::string& text, const fs::path& file) {
   const std::string path = "/meta/" + name;
   if (text.find('\0') != std::string::npos) {
-    throw CheckpointError(fmt::format("{}: cannot write {} (it has a zero byte, where its reader would stop)", file.string(), path));
+    throw CheckpointError(fmt::format("{}: cannot write {} (it has a zero byte, where a reader would stop)", file.string(), path));
   }
   const hdf5::Datatype type(H5Tcopy(H5T_C_S1));
   H5Tset_size(type.get(), H5T_VARIABLE);

@@ -33,8 +33,8 @@ struct CheckpointContent {
 };
 
 /// Writes `content` to `file` (HDF5 behind a user block that holds magic, version and an XXH3-128 digest of everything after it):
-/// temporary name in the same folder, fsync, reopen and verify, rename, fsync of the folder. Either the whole file is there under
-/// its name, or nothing is. Throws CheckpointError. Not collective. One lock around HDF5, so any thread may call.
+/// temporary name in the same folder, fsync, verify, reopen, rename, fsync of the folder; all of the file or nothing. Needs memory
+/// of the file's size, once. Throws CheckpointError. Not collective. One lock around HDF5, so any thread may call.
 void write_checkpoint(const std::filesystem::path& file, const CheckpointContent& content);
 
 /// Checks user block and digest without opening the file as HDF5. Throws CheckpointError that says what is wrong.
@@ -47,7 +47,7 @@ struct Checkpoint {
 };
 Checkpoint read_checkpoint(const std::filesystem::path& file);   ///< verifies first
 
-/// A run's folder of checkpoints: step-<8 digits>.h5 files, best.json and latest.json as hints.
+/// A run's folder of checkpoints: step-<8 digits>.h5 files, and best.json, which names the best.
 class CheckpointFolder {
  public:
   explicit CheckpointFolder(std::filesystem::path folder);
@@ -61,7 +61,7 @@ class CheckpointFolder {
   std::filesystem::path newest_valid(std::vector<std::string>* skipped) const;
   void mark_best(std::int64_t step, const std::string& metric, double value);
   std::filesystem::path best() const;                                ///< empty: none marked
-  /// Deletes all but the newest `keep_last`, and the best where `keep_best`.
+  /// Keeps the newest `keep_last`, and the best where `keep_best`; clears what killed writers left.
   void prune(std::int64_t keep_last, bool keep_best);
 
  private:

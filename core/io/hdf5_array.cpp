@@ -85,7 +85,8 @@ void Hdf5Array::read_rows(std::int64_t first, std::int64_t count, void* out) con
   const hdf5::Datatype type = hdf5::file_type(impl_->dtype);
   if (H5Sselect_hyperslab(there.get(), H5S_SELECT_SET, start.data(), nullptr, extent.data(), nullptr) < 0 ||
       H5Dread(impl_->dataset.get(), type.get(), here.get(), there.get(), H5P_DEFAULT, out) < 0) {
-    throw DataError(fmt::format("{}: rows {} to {} cannot be read ({})", impl_->name, first, first + count - 1, hdf5::last_error()));
+    const std::int64_t last = first + count - 1;
+    throw DataError(fmt::format("{}: rows {} to {} cannot be read ({})", impl_->name, first, last, hdf5::last_error()));
   }
 }
 

@@ -81,7 +81,9 @@ void verify_user_block(const std::filesystem::path& file) {
   if (!in) fail(fmt::format("cannot be opened ({})", std::strerror(errno)));
   Block block{};
   in.read(block.data(), static_cast<std::streamsize>(block.size()));
-  if (in.gcount() != static_cast<std::streamsize>(block.size())) fail("not a Tugline checkpoint, or cut off: shorter than its first 512 bytes");
+  if (in.gcount() != static_cast<std::streamsize>(block.size())) {
+    fail("not a Tugline checkpoint, or cut off: shorter than its first 512 bytes");
+  }
   if (!std::equal(kMagic.begin(), kMagic.end(), block.begin())) fail("not a Tugline checkpoint");
   const auto version = get<std::uint32_t>(block, 8);
   if (version > kCheckpointVersion) {
@@ -89,7 +91,9 @@ void verify_user_block(const std::filesystem::path& file) {
   }
   const Payload payload = digest_of(in);
   const auto expected = get<std::uint64_t>(block, 16);
-  if (payload.bytes != expected) fail(fmt::format("cut off or overwritten: {} bytes after its header instead of {}", payload.bytes, expected));
+  if (payload.bytes != expected) {
+    fail(fmt::format("cut off or overwritten: {} bytes after its header instead of {}", payload.bytes, expected));
+  }
   if (block != block_of(payload)) fail("damaged: its contents do not match their digest");
 }
 

@@ -8,6 +8,8 @@
 #include <new>
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "tugline/core/error.hpp"
 
@@ -47,6 +49,7 @@ std::int64_t padded(std::int64_t count, std::int64_t element_bytes) {
 struct Arena::Impl {
   ArenaOptions options;
   std::vector<Slot> slots;
+  std::vector<at::Tensor> shapes;   // per slot: a view with the shape and strides that its place was made for
   std::vector<Flat> flats;
   std::vector<Bucket> buckets;
   std::vector<Segment> segments;
@@ -62,8 +65,11 @@ struct Arena::Impl {
              std::vector<std::int64_t>& gradient_sizes);
   void bind(const std::vector<at::ScalarType>& types, const std::vector<std::int64_t>& sizes,
             const std::vector<std::int64_t>& gradient_sizes);
-  bool values_bound(const Slot& slot) const;
-  bool gradient_bound(const Slot& slot) const;
+  at::Tensor value_view(std::size_t index) const;
+  at::Tensor gradient_view(std::size_t index) const;
+  bool values_bound(std::size_t index) const;
+  bool gradient_bound(std::size_t index) const;
+  bool rebind_values(std::size_t index);
 };
 
 Arena::Arena(const std::vector<NamedTensor>& parameters, ArenaOptions options) : impl_(std::make_unique<Impl>()) {
@@ -125,8 +131,8 @@ void Arena::Impl::place(const std::vector<int>& flat_of_slot, std::size_t num_fl
   sizes.assign(num_flats, 0);
   for (std::size_t b = 0; b < buckets.size(); ++b) {
     Bucket& bucket = buckets[b];
-    std::stable_sort(bucket.slots.begin(), bucket.slots.end(),
-                     [&](int a, int c) { return slots[static_cast<std::size_t>(a)].group < slots[static_cast<std::size_t>(c)].group; });
+    const auto group_of = [&](int index) { return slots[static_cast<std::size_t>(index)].group; };
+    std::stable_sort(bucket.slots.begin(), bucket.slots.end(), [&](int a, int c) { return group_of(a) < group_of(c); });
     std::int64_t& end = sizes[static_cast<std::size_t>(bucket.range.buffer)];
     bucket.range.begin = end;
     for (const int index : bucket.slots) {
@@ -159,16 +165,13 @@ void Arena::Impl::bind(const std::vector<at::ScalarType>& types, const std::vect
     if (gradient_sizes[f] > 0) flat.gradients = flat_tensor(options.allocator, gradient_sizes[f], types[f], "gradients");
     flats.push_back(std::move(flat));
   }
-  for (Slot& slot : slots) {
-    at::Tensor old = slot.parameter.detach();
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    at::Tensor old = slots[i].parameter.detach();
     if (!old.is_non_overlapping_and_dense()) old = old.contiguous();
-    at::Tensor view = view_at(flats[static_cast<std::size_t>(slot.range.buffer)].values, slot.range.begin, old);
-    view.copy_(old);
-    slot.parameter.set_data(view);
-    if (slot.bucket >= 0) {
-      slot.parameter.mutable_grad() =
-          view_at(flats[static_cast<std::size_t>(slot.range.buffer)].gradients, slot.range.begin, view);
-    }
+    shapes.push_back(view_at(flats[static_cast<std::size_t>(slots[i].range.buffer)].values, slots[i].range.begin, old));
+    shapes[i].copy_(old);
+    slots[i].parameter.set_data(value_view(i));
+    if (slots[i].bucket >= 0) slots[i].parameter.mutable_grad() = gradient_view(i);
   }
 }
 
@@ -197,50 +200,69 @@ at::Tensor Arena::view(const std::vector<at::Tensor>& buffers, const Slot& slot)
 }
 
 void Arena::zero_gradients() {
+  for (std::size_t i = 0; i < impl_->slots.size(); ++i) rebind_gradient(i);
   for (const Flat& flat : impl_->flats) {
     if (flat.gradients.defined()) std::memset(flat.gradients.data_ptr(), 0, flat.gradients.nbytes());
   }
 }
 
-bool Arena::Impl::values_bound(const Slot& slot) const {
-  const at::Tensor& flat = flats[static_cast<std::size_t>(slot.range.buffer)].values;
-  return slot.parameter.scalar_type() == flat.scalar_type() &&
-         slot.parameter.data_ptr() == static_cast<char*>(flat.data_ptr()) + slot.range.begin * flat.element_size();
+at::Tensor Arena::Impl::value_view(std::size_t index) const {
+  const Range& range = slots[index].range;
+  return view_at(flats[static_cast<std::size_t>(range.buffer)].values, range.begin, shapes[index]);
 }
 
-bool Arena::Impl::gradient_bound(const Slot& slot) const {
-  const at::Tensor& flat = flats[static_cast<std::size_t>(slot.range.buffer)].gradients;
-  const at::Tensor& gradient = slot.parameter.grad();
-  return gradient.defined() && gradient.data_ptr() == static_cast<char*>(flat.data_ptr()) + slot.range.begin * flat.element_size();
+at::Tensor Arena::Impl::gradient_view(std::size_t index) const {
+  const Range& range = slots[index].range;
+  return view_at(flats[static_cast<std::size_t>(range.buffer)].gradients, range.begin, shapes[index]);
+}
+
+bool Arena::Impl::values_bound(std::size_t index) const {
+  const at::Tensor& now = slots[index].parameter;
+  const at::Tensor& shape = shapes[index];
+  return now.scalar_type() == shape.scalar_type() && now.sizes() == shape.sizes() &&
+         (now.numel() == 0 || (now.data_ptr() == shape.data_ptr() && now.strides() == shape.strides()));
+}
+
+bool Arena::Impl::gradient_bound(std::size_t index) const {
+  const Range& range = slots[index].range;
+  const at::Tensor& flat = flats[static_cast<std::size_t>(range.buffer)].gradients;
+  const at::Tensor& now = slots[index].parameter.grad();
+  if (!now.defined() || now.layout() != at::kStrided) return false;
+  return now.numel() == 0 || (now.strides() == shapes[index].strides() &&
+                              now.data_ptr() == static_cast<char*>(flat.data_ptr()) + range.begin * flat.element_size());
+}
+
+/// Always into the shape and strides of the start: gradients and optimizer slots have them too.
+bool Arena::Impl::rebind_values(std::size_t index) {
+  if (values_bound(index)) return false;
+  const Slot& slot = slots[index];
+  const at::Tensor old = slot.parameter.detach();
+  const at::Tensor view = value_view(index);
+  if (old.sizes() != view.sizes()) {
+    throw Error(fmt::format("'{}' was [{}] when it was given to the arena and is [{}] now", slot.name,
+                            fmt::join(view.sizes(), ", "), fmt::join(old.sizes(), ", ")));
+  }
+  view.copy_(old);
+  at::Tensor(slot.parameter).set_data(view);
+  return true;
 }
 
 int Arena::rebind() {
-  Impl& self = *impl_;
   int restored = 0;
   const at::NoGradGuard no_grad;
-  for (Slot& slot : self.slots) {
-    if (!self.values_bound(slot)) {
-      const at::Tensor old = slot.parameter.detach();
-      at::Tensor view = view_at(self.flats[static_cast<std::size_t>(slot.range.buffer)].values, slot.range.begin,
-                                old.is_non_overlapping_and_dense() ? old : old.contiguous());
-      view.copy_(old);
-      slot.parameter.set_data(view);
-      ++restored;
-    }
-  }
-  for (std::size_t i = 0; i < self.slots.size(); ++i) restored += rebind_gradient(i) ? 1 : 0;
+  for (std::size_t i = 0; i < impl_->slots.size(); ++i) restored += impl_->rebind_values(i) ? 1 : 0;
+  for (std::size_t i = 0; i < impl_->slots.size(); ++i) restored += rebind_gradient(i) ? 1 : 0;
   return restored;
 }
 
 bool Arena::rebind_gradient(std::size_t index) {
-  Impl& self = *impl_;
-  Slot& slot = self.slots[index];
-  if (slot.bucket < 0 || self.gradient_bound(slot)) return false;
+  Slot& slot = impl_->slots[index];
+  if (slot.bucket < 0 || impl_->gradient_bound(index)) return false;
   const at::NoGradGuard no_grad;
   const at::Tensor old = slot.parameter.grad();
-  at::Tensor view = view_at(self.flats[static_cast<std::size_t>(slot.range.buffer)].gradients, slot.range.begin, slot.parameter);
+  const at::Tensor view = impl_->gradient_view(index);
   if (old.defined()) {
-    view.copy_(old);
+    view.copy_(old.layout() == at::kStrided ? old.detach() : old.detach().to_dense());
   } else {
     view.zero_();
   }

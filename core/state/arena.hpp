@@ -19,7 +19,7 @@ struct Range {
   std::int64_t size() const { return end - begin; }
 };
 
-/// Gives memory for one flat buffer; the result keeps it alive. Default: aligned host memory, zeroed.
+/// Gives zeroed, 64-byte aligned memory for one flat buffer; the result keeps it alive. Default: host memory.
 /// `what` is "parameters", "gradients", "buffers" or an optimizer slot's name.
 using ArenaAllocator = std::function<std::shared_ptr<void>(std::size_t bytes, const std::string& what)>;
 
@@ -88,7 +88,7 @@ class Arena {
   /// Sets all gradients to zero (one memset per dtype).
   void zero_gradients();
   /// Checks every binding by pointer and restores what broke; a detached gradient's contents are copied in, a gradient
-  /// that was set to none counts as zero. Returns how many were restored.
+  /// that was set to none counts as zero. Returns how many were restored. Throws Error when a shape has changed.
   int rebind();
   /// The same for the gradient of one slot.
   bool rebind_gradient(std::size_t slot);

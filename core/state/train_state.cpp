@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/state/train_state.hpp"
 
+#include <charconv>
+#include <cmath>
 #include <functional>
 #include <set>
+#include <stdexcept>
 
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
 #include <boost/describe.hpp>
 #include <boost/json.hpp>
+#include <boost/mp11.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <torch/version.h>
@@ -18,13 +22,16 @@
 namespace tugline {
 
 BOOST_DESCRIBE_STRUCT(Progress, (), (seed, step, epoch, position, world_size, has_best, best_value, best_metric,
-                                     evaluations_without_improvement, seconds, epoch_loss_sum, epoch_weight, epoch_correct,
-                                     epoch_counted))
+                                     has_watched, watched_value, evaluations_without_improvement, seconds, epoch_loss_sum,
+                                     epoch_weight, epoch_correct, epoch_counted))
 BOOST_DESCRIBE_STRUCT(Normalisation, (), (mean, stddev))
 
 namespace {
 
 namespace json = boost::json;
+using boost::describe::describe_members;
+using boost::describe::mod_public;
+using boost::mp11::mp_for_each;
 
 DType stored_dtype(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
@@ -62,12 +69,59 @@ const std::string& text_of(const Checkpoint& checkpoint, const std::string& name
   return found->second;
 }
 
-template <typename Value>
-Value decode(const Checkpoint& checkpoint, const std::string& name) {
+/// Boost.JSON 1.81 reads one double in ten a bit off, and NaN not at all: doubles are written as text, which fmt makes exact.
+std::string encode(const Progress& progress) {
+  json::object object;
+  mp_for_each<describe_members<Progress, mod_public>>([&](auto member) {
+    const auto& field = progress.*member.pointer;
+    if constexpr (std::is_same_v<decltype(field), const double&>) {
+      object[member.name] = fmt::format("{}", field);
+    } else {
+      object[member.name] = json::value_from(field);
+    }
+  });
+  return json::serialize(object);
+}
+
+Progress decode_progress(const json::value& value) {
+  Progress progress;
+  mp_for_each<describe_members<Progress, mod_public>>([&](auto member) {
+    auto& field = progress.*member.pointer;
+    const json::value& stored = value.as_object().at(member.name);
+    if constexpr (std::is_same_v<decltype(field), double&>) {
+      const json::string& text = stored.as_string();
+      const auto [end, error] = std::from_chars(text.begin(), text.end(), field);
+      if (error != std::errc() || end != text.end()) throw std::invalid_argument(fmt::format("{} is no number", member.name));
+    } else {
+      field = json::value_to<std::decay_t<decltype(field)>>(stored);
+    }
+  });
+  return progress;
+}
+
+/// What `read` makes of /meta/<name>.
+template <typename Read>
+auto decode(const Checkpoint& checkpoint, const std::string& name, Read read) {
+  const std::string& text = text_of(checkpoint, name);
   try {
-    return json::value_to<Value>(json::parse(text_of(checkpoint, name)));
+    return read(json::parse(text));
   } catch (const std::exception& error) {
     throw CheckpointError(fmt::format("/meta/{} of the checkpoint cannot be read: {}", name, error.what()));
+  }
+}
+
+void require_whole(const Checkpoint& checkpoint) {
+  const auto slices = decode(checkpoint, "manifest", [](const json::value& v) { return v.at("slices").to_number<std::int64_t>(); });
+  if (slices != 1) throw CheckpointError(fmt::format("the checkpoint is cut into {} slices, and this Tugline reads one", slices));
+}
+
+/// Statistics may differ by rounding, on another machine; by more, the model would see other inputs than it was trained on.
+void require_same_data(const std::vector<float>& then, const std::vector<float>& now, const char* what) {
+  bool same = then.size() == now.size();
+  for (std::size_t i = 0; same && i < then.size(); ++i) same = std::abs(then[i] - now[i]) <= 1e-4F * (1 + std::abs(then[i]));
+  if (!same) {
+    throw CheckpointError(fmt::format("the {} of the training data is not what it was when the checkpoint was written: the data "
+                                      "has changed", what));
   }
 }
 
@@ -104,11 +158,12 @@ Snapshot::Snapshot(const TrainState& state, const std::string& config_yaml) {
   visit_model(state.parameters, state.buffers, visit);
   visit_slots(state, visit);
   content_.texts["config"] = config_yaml;
-  content_.texts["progress"] = json::serialize(json::value_from(state.progress));
+  content_.texts["progress"] = encode(state.progress);
   content_.texts["normalisation"] = json::serialize(json::value_from(state.normalisation));
   content_.texts["versions"] =
       json::serialize(json::object{{"format", 1}, {"libtorch", TORCH_VERSION}, {"hdf5", hdf5_version()}});
-  content_.texts["manifest"] = json::serialize(json::object{{"slice", 0}, {"slices", 1}, {"world_size", state.progress.world_size}});
+  content_.texts["manifest"] =
+      json::serialize(json::object{{"slice", 0}, {"slices", 1}, {"world_size", state.progress.world_size}});
 }
 
 void Snapshot::add(const std::string& path, const at::Tensor& tensor) {
@@ -117,6 +172,7 @@ void Snapshot::add(const std::string& path, const at::Tensor& tensor) {
 }
 
 void restore(const Checkpoint& checkpoint, TrainState& state) {
+  require_whole(checkpoint);
   std::set<std::string> known;
   const Visit check = [&](const std::string& path, const at::Tensor& view) {
     check_fits(checkpoint, path, view);
@@ -125,15 +181,22 @@ void restore(const Checkpoint& checkpoint, TrainState& state) {
   visit_model(state.parameters, state.buffers, check);
   visit_slots(state, check);
   check_no_extras(checkpoint, known, "/");
-  const auto progress = decode<Progress>(checkpoint, "progress");
+  const auto progress = decode(checkpoint, "progress", decode_progress);
+  auto normalisation = normalisation_of(checkpoint);
+  if (!state.normalisation.empty()) {
+    require_same_data(normalisation.mean, state.normalisation.mean, "mean");
+    require_same_data(normalisation.stddev, state.normalisation.stddev, "standard deviation");
+  }
   const at::NoGradGuard no_grad;
   const Visit copy = [&](const std::string& path, const at::Tensor& view) { copy_in(checkpoint, path, view); };
   visit_model(state.parameters, state.buffers, copy);
   visit_slots(state, copy);
   state.progress = progress;
+  state.normalisation = std::move(normalisation);
 }
 
 void restore_model(const Checkpoint& checkpoint, Arena& parameters, Arena& buffers) {
+  require_whole(checkpoint);
   std::set<std::string> known;
   visit_model(parameters, buffers, [&](const std::string& path, const at::Tensor& view) {
     check_fits(checkpoint, path, view);
@@ -145,6 +208,8 @@ void restore_model(const Checkpoint& checkpoint, Arena& parameters, Arena& buffe
 }
 
 std::string config_text(const Checkpoint& checkpoint) { return text_of(checkpoint, "config"); }
-Normalisation normalisation_of(const Checkpoint& checkpoint) { return decode<Normalisation>(checkpoint, "normalisation"); }
+Normalisation normalisation_of(const Checkpoint& checkpoint) {
+  return decode(checkpoint, "normalisation", [](const json::value& value) { return json::value_to<Normalisation>(value); });
+}
 
 }  // namespace tugline

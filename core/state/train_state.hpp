@@ -20,9 +20,11 @@ struct Progress {
   std::int64_t epoch = 0;         // of the last step, from 0
   std::int64_t position = 0;      // samples of that epoch done
   std::int64_t world_size = 1;    // of the run that wrote it
-  bool has_best = false;
+  bool has_best = false;          // of checkpoint.best_metric
   double best_value = 0;
   std::string best_metric;
+  bool has_watched = false;       // of train.early_stop.metric
+  double watched_value = 0;
   std::int64_t evaluations_without_improvement = 0;
   double seconds = 0;             // of training steps, all attempts
   // sums over the steps of the current epoch
@@ -52,7 +54,7 @@ class Snapshot {
 };
 
 /// Puts a checkpoint into the live state, by name. Throws CheckpointError naming the first tensor that is missing, extra, or of
-/// another shape or dtype; nothing has been changed then.
+/// another shape or dtype, or normalisation statistics that the data no longer has; nothing has been changed then.
 void restore(const Checkpoint& checkpoint, TrainState& state);
 /// Parameters and buffers alone.
 void restore_model(const Checkpoint& checkpoint, Arena& parameters, Arena& buffers);

@@ -27,7 +27,8 @@ class Checkpoints : public TemporaryFolder {
 
 TEST_F(Checkpoints, ListsBySteps) {
   for (const std::int64_t step : {100'000'000, 9, 99'999'999, 10}) save(step);
-  for (const char* other : {"step-7.h5", "step-00000007.h5.12.tmp", "step-0000000a.h5", "step-00000007.hdf5", "best.json", "step-.h5"}) {
+  for (const char* other :
+       {"step-7.h5", "step-00000007.h5.12.tmp", "step-0000000a.h5", "step-00000007.hdf5", "best.json", "step-.h5"}) {
     write(folder_ / other, "");
   }
   EXPECT_THAT(steps(), ElementsAre(9, 10, 99'999'999, 100'000'000));

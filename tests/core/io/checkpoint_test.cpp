@@ -23,7 +23,8 @@ class CheckpointFile : public TemporaryFolder {
   /// Must be refused, naming the file, on the strength of the user block alone.
   void expect_refused(const std::string& why, std::size_t where = 0) {
     const auto said = where % 16 == 0 ? refusal([&] { read_checkpoint(file_); }) : refusal([&] { verify_checkpoint(file_); });
-    ASSERT_THAT(said, AllOf(StartsWith(file_.string() + ": "), HasSubstr(why), Not(HasSubstr("HDF5")), Not(HasSubstr("\n")))) << where;
+    ASSERT_THAT(said, AllOf(StartsWith(file_.string() + ": "), HasSubstr(why), Not(HasSubstr("HDF5")), Not(HasSubstr("\n"))))
+        << where;
   }
 
   fs::path file_;

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/core/state/bucket_hooks.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "tugline/core/error.hpp"
+#include "tugline/core/state/arena.hpp"
+
+namespace tugline {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+/// Three parameters, each a bucket: c is bucket 0, b 1, a 2.
+class Hooks : public testing::Test {
+ protected:
+  static ArenaOptions one_slot_a_bucket() {
+    ArenaOptions options;
+    options.bucket_bytes = options.first_bucket_bytes = 64;
+    return options;
+  }
+  /// Gradient of each by itself: 1, 2 and 3; c is used by the last product only.
+  void backward(bool with_c = true) {
+    const at::Tensor inner = a_ + 2 * b_;
+    (with_c ? inner + 3 * c_ : inner).sum().backward();
+  }
+  /// The gradients of a bucket as the callback finds them.
+  void note(int bucket) {
+    reported_.push_back(bucket);
+    sums_.push_back(arena_.gradients(arena_.buckets()[static_cast<std::size_t>(bucket)].range).sum().item<float>());
+  }
+
+  at::Tensor a_ = torch::ones({4}).requires_grad_(true);
+  at::Tensor b_ = torch::ones({4}).requires_grad_(true);
+  at::Tensor c_ = torch::ones({4}).requires_grad_(true);
+  Arena arena_{{{"a", a_}, {"b", b_}, {"c", c_}}, one_slot_a_bucket()};
+  std::vector<int> reported_;
+  std::vector<float> sums_;
+};
+
+TEST_F(Hooks, EachBucketOnceInTheLastOfTheBackwards) {
+  BucketHooks hooks(arena_, [&](int bucket) { note(bucket); });
+  backward();
+  EXPECT_THAT(reported_, IsEmpty()) << "not armed";
+  for (const int backwards : {1, 3}) {
+    reported_.clear();
+    sums_.clear();
+    arena_.zero_gradients();
+    hooks.arm(backwards);
+    EXPECT_THAT(hooks.unfinished(), ElementsAre(0, 1, 2));
+    for (int i = 1; i < backwards; ++i) backward();
+    EXPECT_THAT(reported_, IsEmpty());
+    backward();
+    EXPECT_THAT(reported_, testing::UnorderedElementsAre(0, 1, 2));
+    const auto n = static_cast<float>(backwards);
+    EXPECT_THAT(sums_, testing::UnorderedElementsAre(4 * n, 8 * n, 12 * n)) << "complete when reported";
+    EXPECT_THAT(hooks.unfinished(), IsEmpty());
+    backward();
+    EXPECT_EQ(reported_.size(), 3U) << "after the step nothing is reported";
+  }
+}
+
+TEST_F(Hooks, UnusedParametersAreListed) {
+  BucketHooks hooks(arena_, [&](int bucket) { note(bucket); });
+  hooks.arm(2);
+  backward();
+  backward(false);
+  EXPECT_THAT(reported_, testing::UnorderedElementsAre(1, 2));
+  EXPECT_THAT(hooks.unfinished(), ElementsAre(0));
+}
+
+TEST_F(Hooks, ABucketOfSeveralWaitsForTheLast) {
+  Arena arena({{"a", a_}, {"b", b_}, {"frozen", torch::ones({4})}, {"c", c_}}, {});
+  int calls = 0;
+  BucketHooks hooks(arena, [&](int bucket) { calls += bucket == 0 ? 1 : 100; });
+  hooks.arm(1);
+  (a_ * b_).sum().backward();
+  EXPECT_EQ(calls, 0);
+  (a_ * 2 + c_).sum().backward();   // a second pass that was not announced completes it, once
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(Hooks, GradientsThatWereSetToNoneAreInTheArenaWhenReported) {
+  BucketHooks hooks(arena_, [&](int bucket) { note(bucket); });
+  for (auto* parameter : {&a_, &b_, &c_}) parameter->mutable_grad() = at::Tensor();
+  hooks.arm(1);
+  backward();
+  EXPECT_THAT(sums_, testing::UnorderedElementsAre(4.F, 8.F, 12.F));
+  EXPECT_EQ(arena_.rebind(), 0);
+}
+
+TEST_F(Hooks, WhatTheCallbackThrowsReachesBackward) {
+  bool fail = true;
+  BucketHooks hooks(arena_, [&](int bucket) {
+    if (fail && bucket == 1) throw CommError("the other rank is gone");
+    note(bucket);
+  });
+  hooks.arm(1);
+  EXPECT_THROW(backward(), CommError);
+  fail = false;
+  reported_.clear();
+  hooks.arm(1);
+  backward();
+  EXPECT_THAT(reported_, testing::UnorderedElementsAre(0, 1, 2));
+}
+
+TEST_F(Hooks, GoneWithTheObject) {
+  {
+    BucketHooks hooks(arena_, [&](int bucket) { note(bucket); });
+    hooks.arm(1);
+  }
+  backward();
+  EXPECT_THAT(reported_, IsEmpty());
+  BucketHooks again(arena_, [&](int bucket) { note(bucket); });
+  again.arm(1);
+  backward();
+  EXPECT_THAT(reported_, testing::UnorderedElementsAre(0, 1, 2));
+}
+
+}  // namespace
+}  // namespace tugline
