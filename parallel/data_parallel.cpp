@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/parallel/data_parallel.hpp"
 
+#include <utility>
+
 #include <torch/torch.h>
 
 #include "tugline/core/error.hpp"
@@ -27,8 +29,8 @@ struct DataParallel::Impl {
   Arena arena;
   Arena buffers;
   BucketReducer reducer;
-  double window_weight = 0;     // this rank's, since the last sync
-  double seed_weight = 0;       // what the window's backward passes are divided by; 0: no window is open
+  double window_weight = 0;     // of this rank's backward passes under no_sync() since the last sum
+  bool window_open = false;
   int no_sync = 0;
 
   Impl(World& world_in, torch::nn::Module& model, const DataParallelOptions& options)
@@ -37,8 +39,8 @@ struct DataParallel::Impl {
         buffers(named_buffers_of(model), {}),
         reducer(world_in.communicator(), arena) {}
 
-  void open_window(double weight);
-  void run_backward(const at::Tensor& loss_sum);
+  void add_to_window(const at::Tensor& loss_sum, double weight);
+  double close_window(double weight);
   bool gradients_are_zero() const;
 };
 
@@ -59,50 +61,46 @@ bool DataParallel::Impl::gradients_are_zero() const {
   return true;
 }
 
-/// A window is what one sum over the ranks covers: some backward passes under no_sync() and the one after. All ranks divide
-/// by one number, which for a window of one pass already is the exact total weight.
-void DataParallel::Impl::open_window(double weight) {
-  if (no_sync > 0 && !gradients_are_zero()) {
-    throw Error("gradients are not zero at the start of a no_sync() window: call zero_grad() before it");
-  }
-  // Gradients that were kept are equal on all ranks; one rank carries them into the sum.
-  if (world.rank() != 0) arena.zero_gradients();
-  seed_weight = world.control().all_reduce(weight);
-  if (!(seed_weight > 0)) {
-    seed_weight = 0;
-    throw Error("the weights given to DataParallel::backward() add up to zero over all ranks: some rank needs a sample");
-  }
-  window_weight = 0;
+void run_backward(const at::Tensor& loss) {
+  if (loss.defined() && loss.requires_grad()) loss.backward();
 }
 
-void DataParallel::Impl::run_backward(const at::Tensor& loss_sum) {
-  if (loss_sum.defined() && loss_sum.requires_grad()) (loss_sum / seed_weight).backward();
+/// Gradients of plain sums, without a word to other ranks: what they are divided by is known when the window closes.
+void DataParallel::Impl::add_to_window(const at::Tensor& loss_sum, double weight) {
+  if (!window_open && !gradients_are_zero()) {
+    throw Error("gradients are not zero at the start of a no_sync() window: call zero_grad() before it");
+  }
+  window_open = true;
+  window_weight += weight;
+  run_backward(loss_sum);   // disarmed: no bucket leaves
+}
+
+/// The weight of all ranks' passes since the last sum; what this rank's gradients hold so far is made to fit it.
+double DataParallel::Impl::close_window(double weight) {
+  const double total = world.control().all_reduce(window_weight + weight);
+  const bool was_open = std::exchange(window_open, false);
+  window_weight = 0;
+  if (!(total > 0)) {
+    throw Error("the weights given to DataParallel::backward() add up to zero over all ranks: some rank needs a sample");
+  }
+  if (was_open) {
+    for (const auto& flat : arena.flats()) {
+      if (flat.gradients.defined()) at::Tensor(flat.gradients).div_(total);
+    }
+  } else if (world.rank() != 0) {
+    arena.zero_gradients();   // gradients that were kept are equal on all ranks; one rank carries them into the sum
+  }
+  return total;
 }
 
 void DataParallel::backward(const at::Tensor& loss_sum, double weight) {
   Impl& self = *impl_;
   self.arena.rebind();
-  const bool first = self.seed_weight == 0;
-  if (first) self.open_window(weight);
-  self.window_weight += weight;
-  if (self.no_sync > 0) {
-    self.run_backward(loss_sum);   // disarmed: no bucket leaves
-    return;
-  }
-  double scale = 1;
-  if (!first) {
-    const double total = self.world.control().all_reduce(self.window_weight);
-    scale = self.seed_weight / total;
-  }
+  if (self.no_sync > 0) return self.add_to_window(loss_sum, weight);
+  const double total = self.close_window(weight);
   self.reducer.arm(1);
-  self.run_backward(loss_sum);
+  run_backward(loss_sum.defined() ? loss_sum / total : loss_sum);
   self.reducer.finish();
-  if (scale != 1) {
-    for (const auto& flat : self.arena.flats()) {
-      if (flat.gradients.defined()) at::Tensor(flat.gradients).mul_(scale);
-    }
-  }
-  self.seed_weight = 0;
 }
 
 DataParallel::NoSync::NoSync(DataParallel& team) : team_(team) { ++team_.impl_->no_sync; }

@@ -47,7 +47,8 @@ class DataParallel {
   ///     { auto window = team.no_sync(); team.backward(first_half, n1); }
   ///     team.backward(second_half, n2);                   // gradient of the mean over both halves of all ranks
   ///
-  /// Gradients must be zero when a window begins. Every rank opens the same windows.
+  /// Gradients must be zero when a window begins. Ranks do not wait for each other inside it, and may make different numbers of
+  /// passes there.
   class NoSync {
    public:
     explicit NoSync(DataParallel& team);
