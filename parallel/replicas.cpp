@@ -14,9 +14,12 @@ namespace tugline {
 std::vector<std::pair<std::string, std::string>> layout_facts(const Arena& arena, const std::string& kind) {
   std::vector<std::pair<std::string, std::string>> facts;
   facts.emplace_back("number of " + kind + "s", std::to_string(arena.slots().size()));
-  for (const auto& slot : arena.slots()) {
-    facts.emplace_back(kind + " " + slot.name, fmt::format("[{}] {}", fmt::join(slot.parameter.sizes(), ", "),
-                                                           c10::toString(slot.parameter.scalar_type())));
+  for (std::size_t i = 0; i < arena.slots().size(); ++i) {
+    const auto& slot = arena.slots()[i];
+    // The name is a value too: two models may have the same shapes under other names.
+    facts.emplace_back(fmt::format("{} {}", kind, i),
+                       fmt::format("{} [{}] {}{}", slot.name, fmt::join(slot.parameter.sizes(), ", "),
+                                   c10::toString(slot.parameter.scalar_type()), slot.bucket < 0 ? " without gradient" : ""));
   }
   return facts;
 }
@@ -32,9 +35,14 @@ void average_values(Communicator& communicator, Arena& arena) {
   torch::NoGradGuard no_grad;
   for (const auto& flat : arena.flats()) {
     at::Tensor values = flat.values;
-    const bool mean = values.is_floating_point();
-    communicator.all_reduce(values.data_ptr(), values.numel(), dtype_of(values), mean ? ReduceOp::sum : ReduceOp::max);
-    if (mean) values.div_(communicator.size());
+    if (values.is_floating_point()) {
+      // In float64 the mean of equal float32 values is that value.
+      at::Tensor mean = values.to(at::kDouble, /*non_blocking=*/false, /*copy=*/true);
+      communicator.all_reduce(mean.data_ptr(), mean.numel(), DType::float64, ReduceOp::sum);
+      values.copy_(mean.div_(communicator.size()));
+    } else if (values.scalar_type() == at::kLong || values.scalar_type() == at::kInt) {
+      communicator.all_reduce(values.data_ptr(), values.numel(), dtype_of(values), ReduceOp::max);
+    }
   }
 }
 

@@ -10,13 +10,14 @@ namespace tugline {
 class Arena;
 class Communicator;
 
-/// Name, shape and dtype of every tensor in an arena, as facts for require_equal().
+/// Name, shape, dtype and whether it is trained of every tensor in an arena, as facts for require_equal().
 std::vector<std::pair<std::string, std::string>> layout_facts(const Arena& arena, const std::string& kind);
 
 /// Collective. All ranks get the root's values, bit for bit.
 void broadcast_values(Communicator& communicator, Arena& arena, int root = 0);
 
-/// Collective. Floating-point values become the mean over all ranks; integers become the largest.
+/// Collective. Floating-point values become the mean over all ranks, counters (int64, int32) the largest; others, such as masks,
+/// stay. What is equal on all ranks stays so, bit for bit in float32.
 void average_values(Communicator& communicator, Arena& arena);
 
 }  // namespace tugline
