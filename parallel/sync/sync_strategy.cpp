@@ -138,8 +138,8 @@ void SyncStrategy::Impl::check_gradients(StepFacts& facts) const {
 void SyncStrategy::Impl::step_optimizer(StepFacts& facts) {
   if (!facts.finite || facts.weight <= 0) return;
   double scale = nominal_weight / facts.weight;
-  if (options.clip_value > 0) clip_by_value(arena, ranges, options.clip_value / scale);
   if (options.clip_norm > 0) scale *= clip_factor(facts.gradient_norm, options.clip_norm);
+  if (options.clip_value > 0) clip_by_value(arena, ranges, options.clip_value / scale);
   for (const auto& segment : arena.segments()) {
     optimizer.step(segment.range, segment.group, facts.lr, current.step + 1, scale);
   }
