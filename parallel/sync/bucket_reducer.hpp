@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include <ATen/core/Tensor.h>
+
 #include "tugline/core/state/bucket_hooks.hpp"
 #include "tugline/parallel/communicator.hpp"
 
