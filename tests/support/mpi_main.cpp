@@ -13,10 +13,11 @@ class AbortOnFatal : public testing::EmptyTestEventListener {
     int ranks = 1, rank = 0;
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    if (!result.fatally_failed() || ranks == 1) return;
-    std::fprintf(stderr, "[rank %d] %s:%d: %s\n", rank, result.file_name(), result.line_number(), result.message());
+    if (!result.failed() || ranks == 1) return;
+    const char* file = result.file_name() == nullptr ? "?" : result.file_name();
+    std::fprintf(stderr, "[rank %d] %s:%d: %s\n", rank, file, result.line_number(), result.message());
     std::fflush(stderr);
-    MPI_Abort(MPI_COMM_WORLD, 1);
+    if (result.fatally_failed()) MPI_Abort(MPI_COMM_WORLD, 1);
   }
 };
 
