@@ -16,7 +16,7 @@ namespace tugline {
 class Learner;
 class World;
 
-/// How a run ended, the same on every rank.
+/// How a run ended, the same on every rank but for the times.
 struct TrainResult {
   enum class Ending { done, early_stop, time_limit, signal } ending = Ending::done;
   std::int64_t epochs = 0;             ///< whole epochs done

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/parallel/sync/sync_strategy.hpp"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+#include <numeric>
+
+#include <torch/torch.h>
+
+#include "tugline/core/config/run_config.hpp"
+#include "tugline/core/models/module_tensors.hpp"
+#include "tugline/core/optim/optimizer.hpp"
+#include "tugline/core/state/arena.hpp"
+#include "tugline/parallel/world.hpp"
+
+namespace tugline {
+namespace {
+
+constexpr std::int64_t kSamples = 11, kBatch = 4, kFeatures = 5, kOutputs = 3;
+
+torch::nn::Sequential make_model() {
+  torch::manual_seed(5);
+  return torch::nn::Sequential(torch::nn::Linear(kFeatures, 7), torch::nn::Tanh(), torch::nn::Linear(7, kOutputs));
+}
+
+/// Weighted squared errors: sample i weighs 1 + i % 3.
+struct Data {
+  at::Tensor inputs, targets, weights;
+  Data() {
+    torch::manual_seed(6);
+    inputs = torch::randn({kSamples, kFeatures});
+    targets = torch::randn({kSamples, kOutputs});
+    weights = 1 + torch::arange(kSamples) % 3;
+  }
+  at::Tensor loss_sum(torch::nn::Sequential& model, std::int64_t begin, std::int64_t end) const {
+    const at::Tensor errors = (model->forward(inputs.slice(0, begin, end)) - targets.slice(0, begin, end)).pow(2).sum(1);
+    return (errors * weights.slice(0, begin, end)).sum();
+  }
+  at::Tensor each_loss(torch::nn::Sequential& model) const {
+    torch::NoGradGuard no_grad;
+    return (model->forward(inputs) - targets).pow(2).sum(1) * weights;
+  }
+  double weight(std::int64_t begin, std::int64_t end) const { return weights.slice(0, begin, end).sum().item<double>(); }
+};
+
+class SyncStrategyTest : public testing::Test {
+ protected:
+  SyncStrategyTest() {
+    config_.name = "sgd";
+    config_.lr = 0.1;
+    config_.momentum = 0.9;
+  }
+  void start(SyncOptions options = {}, std::int64_t steps = 12) {
+    ArenaOptions arena_options;
+    arena_options.bucket_bytes = arena_options.first_bucket_bytes = 64;   // many buckets
+    arena_ = std::make_unique<Arena>(named_parameters_of(*model_), arena_options);
+    optimizer_ = make_optimizer(config_, *arena_);
+    const StepPlan plan{kSamples, kBatch, false, steps};
+    strategy_ = std::make_unique<SyncStrategy>(world_.communicator(), world_.control(), *arena_, *optimizer_,
+                                               Schedule(config_, {steps, plan.steps_per_epoch(), kBatch}), plan, options);
+  }
+  /// One step; `change` may alter this rank's report and its loss (undefined where the piece is empty).
+  StepFacts step(const std::function<void(StepReport&, at::Tensor&)>& change = nullptr) {
+    piece_ = strategy_->next_piece().value();
+    strategy_->begin_step(piece_.size() > 0 ? 1 : 0, static_cast<double>(piece_.global_size()));
+    StepReport report;
+    at::Tensor sum;
+    if (piece_.size() > 0) {
+      sum = data_.loss_sum(model_, piece_.begin, piece_.end);
+      report.weight = data_.weight(piece_.begin, piece_.end);
+    }
+    if (change) change(report, sum);
+    if (piece_.size() > 0) {
+      report.loss_sum = sum.item<double>();
+      (sum / static_cast<double>(piece_.global_size())).backward();
+    }
+    return strategy_->finish_step(report);
+  }
+  at::Tensor values() const {
+    std::vector<at::Tensor> parts;
+    for (const auto& parameter : model_->parameters()) parts.push_back(parameter.detach().flatten().clone());
+    return torch::cat(parts);
+  }
+  bool last() { return world_.rank() == world_.size() - 1; }
+
+ private:
+  int argc_ = 0;
+  char** argv_ = nullptr;
+
+ protected:
+  World world_{argc_, argv_, "mpi"};
+  OptimConfig config_;
+  Data data_;
+  torch::nn::Sequential model_ = make_model();
+  std::unique_ptr<Arena> arena_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<SyncStrategy> strategy_;
+  Piece piece_;
+};
+
+struct Clip {
+  double norm = 0, value = 0;
+};
+class EveryClip : public SyncStrategyTest, public testing::WithParamInterface<Clip> {};
+INSTANTIATE_TEST_SUITE_P(, EveryClip, testing::Values(Clip{}, Clip{0.5, 0}, Clip{1e3, 0}, Clip{0, 0.05}, Clip{0.5, 0.1}));
+
+/// The reference: one process, the mean loss of the global batch, torch's own clipping and optimizer.
+TEST_P(EveryClip, StepsAreThoseOfTorchOnTheGlobalBatch) {
+  const auto [norm, value] = GetParam();
+  auto reference = make_model();
+  torch::optim::SGD optimizer(reference->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
+  start({.clip_norm = norm, .clip_value = value});
+  for (int i = 0; i < 9; ++i) {
+    const StepFacts facts = step();
+    optimizer.zero_grad();
+    const std::int64_t begin = piece_.global_begin, end = piece_.global_end;
+    (data_.loss_sum(reference, begin, end) / data_.weight(begin, end)).backward();
+    if (norm > 0) {
+      EXPECT_NEAR(facts.gradient_norm, torch::nn::utils::clip_grad_norm_(reference->parameters(), norm), 1e-5);
+    }
+    if (value > 0) torch::nn::utils::clip_grad_value_(reference->parameters(), value);
+    optimizer.step();
+    std::vector<at::Tensor> wanted;
+    for (const auto& parameter : reference->parameters()) wanted.push_back(parameter.detach().flatten());
+    ASSERT_LE((values() - torch::cat(wanted)).abs().max().item<double>(), 2e-6) << "step " << i;
+  }
+}
+
+TEST_F(SyncStrategyTest, FactsAddUpOverTheRanks) {
+  start();
+  for (int i = 0; i < 6; ++i) {
+    const at::Tensor losses = data_.each_loss(model_);
+    const double before = Clock::steady().seconds();
+    const StepFacts facts = step([](StepReport& report, at::Tensor&) {
+      report.correct = 1;
+      report.counted = report.weight;
+    });
+    const double wall = Clock::steady().seconds() - before;
+    const std::int64_t begin = piece_.global_begin, end = piece_.global_end;
+    EXPECT_EQ(piece_.global_size(), i % 3 == 2 ? 3 : 4);
+    EXPECT_EQ(std::accumulate(facts.shares.begin(), facts.shares.end(), std::int64_t{0}), piece_.global_size());
+    for (int r = 0; r < world_.size(); ++r) {
+      EXPECT_EQ(facts.shares.at(static_cast<std::size_t>(r)), equal_share(piece_, r, world_.size()).size());
+    }
+    EXPECT_EQ(facts.weight, data_.weight(begin, end));
+    EXPECT_EQ(facts.counted, facts.weight);
+    EXPECT_EQ(facts.correct, world_.size());
+    EXPECT_NEAR(facts.loss, losses.slice(0, begin, end).sum().item<double>() / facts.weight, 1e-5);
+    EXPECT_EQ(facts.lr, 0.1);
+    EXPECT_TRUE(facts.finite);
+    EXPECT_EQ(facts.stop, StopReason::none);
+    EXPECT_EQ(facts.bytes_sent > 0, world_.size() > 1);
+    for (const double seconds : {facts.exposed_seconds, facts.wait_seconds, facts.optimizer_seconds}) EXPECT_GE(seconds, 0);
+    EXPECT_LE(facts.exposed_seconds + facts.wait_seconds + facts.optimizer_seconds, wall);
+  }
+}
+
+TEST_F(SyncStrategyTest, TheLargestStopReasonAndAnyWishToSaveAreEverybodys) {
+  start();
+  const auto ask = [&](int rank, StopReason stop, bool save) {
+    return step([=, this](StepReport& report, at::Tensor&) {
+      if (world_.rank() != rank) return;
+      report.stop = stop;
+      report.save = save;
+    });
+  };
+  for (int rank = 0; rank < world_.size(); ++rank) {
+    const StepFacts facts = ask(rank, rank % 2 == 0 ? StopReason::signal : StopReason::limit, true);
+    EXPECT_EQ(facts.stop, rank % 2 == 0 ? StopReason::signal : StopReason::limit);
+    EXPECT_TRUE(facts.save);
+  }
+  StepFacts facts = step([](StepReport& report, at::Tensor&) { report.stop = StopReason::limit; });
+  EXPECT_EQ(facts.stop, StopReason::limit);
+  facts = step();
+  EXPECT_EQ(facts.stop, StopReason::none);
+  EXPECT_FALSE(facts.save);
+}
+
+TEST_F(SyncStrategyTest, ALossOrGradientThatIsNotFiniteTouchesNothing) {
+  for (const double clip_norm : {0.0, 1.0}) {
+    SCOPED_TRACE(clip_norm);
+    start({.clip_norm = clip_norm});
+    step();
+    const at::Tensor before = values(), momentum = optimizer_->slots().front().buffers.front().clone();
+    StepFacts facts = step([&](StepReport&, at::Tensor& sum) {
+      if (last()) sum = sum * std::numeric_limits<double>::quiet_NaN();
+    });
+    EXPECT_FALSE(facts.finite);
+    EXPECT_EQ(facts.nonfinite_rank, world_.size() - 1);
+    facts = step([&](StepReport&, at::Tensor& sum) {   // a finite loss whose gradient is not: d sqrt(x) / dx at 0
+      if (last()) sum = sum + (sum - sum).sqrt();
+    });
+    EXPECT_FALSE(facts.finite);
+    EXPECT_EQ(facts.nonfinite_rank, -1);
+    EXPECT_TRUE(torch::equal(values(), before));
+    EXPECT_TRUE(torch::equal(optimizer_->slots().front().buffers.front(), momentum));
+    EXPECT_TRUE(step().finite);
+    EXPECT_FALSE(torch::equal(values(), before));
+    strategy_.reset();
+  }
+}
+
+TEST_F(SyncStrategyTest, HandsOutEachStepOnceFromWhereItWasToldTo) {
+  start({.first_step = 9});
+  for (std::int64_t step = 9; step < 12; ++step) {
+    const auto piece = strategy_->next_piece();
+    ASSERT_TRUE(piece.has_value());
+    EXPECT_EQ(piece->step, step);
+    EXPECT_EQ(strategy_->upcoming(*piece).has_value(), step < 11);
+  }
+  EXPECT_FALSE(strategy_->next_piece().has_value());
+}
+
+}  // namespace
+}  // namespace tugline
