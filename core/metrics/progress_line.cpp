@@ -28,6 +28,7 @@ std::string duration_text(double seconds) {
 
 /// Four significant digits, without an exponent where a person would not write one.
 std::string number_text(double value) {
+  if (std::isnan(value)) return "nan";
   const double size = std::abs(value);
   if (size >= 1e-3 && size < 1e3) return fmt::format("{:#.4g}", value);
   if (size >= 1e3 && size < 1e6) return fmt::format("{:.0f}", value);
@@ -64,6 +65,14 @@ void ProgressLine::evaluation(const EvalRecord& record) {
   const std::lock_guard lock(mutex_);
   evaluations_[record.split] = record;
   stale_ = true;
+  if (options_.mode != ConsoleMode::live) return;
+  // The live line forgets; what was evaluated stays to be read.
+  std::string text = fmt::format("epoch {}  step {}  {} loss {}", record.epoch, record.step, record.split, number_text(record.loss));
+  if (record.accuracy) text += fmt::format("  accuracy {:.2f}%", 100 * *record.accuracy);
+  const bool was_drawn = drawn_;
+  clear();
+  out_ << text << '\n';
+  if (was_drawn) show();
 }
 
 void ProgressLine::print(std::string_view line) {

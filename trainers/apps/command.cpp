@@ -13,6 +13,7 @@
 #include "tugline/core/config/load.hpp"
 #include "tugline/core/config/nearest.hpp"
 #include "tugline/parallel/world.hpp"
+#include "tugline/trainers/run/run_directory.hpp"
 
 namespace tugline {
 namespace po = boost::program_options;
@@ -106,7 +107,11 @@ void check_config_for_world(World& world, const RunConfig& config) {
       throw ConfigError("parallel.backend: threads is for one process; under mpirun use mpi or auto");
     }
   });
-  require_equal(world.control(), {{"config", to_json(config)}});
+  const auto all = world.control().all_gather(to_yaml(config));
+  const auto other = std::find_if(all.begin(), all.end(), [&](const std::string& yaml) { return yaml != all.front(); });
+  if (other == all.end()) return;
+  throw AgreedError(ExitCode::disagree, fmt::format("ranks disagree on the config, rank 0 there and rank {} here: {}; start all ranks with "
+                                                    "the same file and overrides", other - all.begin(), first_difference(all.front(), *other)));
 }
 
 RunConfig load_agreed_config(World& world, const std::string& file, const std::vector<std::string>& overrides) {

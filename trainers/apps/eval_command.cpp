@@ -42,7 +42,7 @@ fs::path find_checkpoint(const fs::path& given, bool best, std::vector<std::stri
 }
 
 std::string as_text(const Evaluation& result, const std::string& split, const fs::path& file) {
-  const std::string accuracy = result.has_accuracy ? fmt::format("  accuracy {:.2f} %", 100 * result.accuracy) : "";
+  const std::string accuracy = result.has_accuracy ? fmt::format("  accuracy {:.2f}%", 100 * result.accuracy) : "";
   return fmt::format("{}: {} samples  loss {:.4f}{}  ({})", split, result.samples, result.loss, accuracy, file.string());
 }
 

@@ -88,7 +88,7 @@ void write_environment(World& world, const Invocation& invocation, const RunPath
   agree(world.control(), [&] {
     if (world.rank() == 0) write_file_atomically(paths.environment(), boost::json::serialize(environment) + "\n");
   });
-  log::info("{}, {} thread{} each", world.description(), threads, threads == 1 ? "" : "s");
+  log::info("run {}: {}, {} thread{} each", paths.folder().string(), world.description(), threads, threads == 1 ? "" : "s");
 }
 
 std::string reason_of(const TrainResult& trained, const TrainConfig& config) {
@@ -126,14 +126,19 @@ Result describe_result(const TrainResult& trained, const RunConfig& config, Worl
   return result;
 }
 
-std::string summary(const Result& result) {
-  std::string text = fmt::format("{} after {} epochs, {} steps ({})", result.status, result.epochs, result.steps, result.reason);
+std::string summary(const Result& result, const RunPaths& paths) {
+  const bool as_planned = result.reason == "epochs" || result.reason == "steps";
+  std::string text = fmt::format("{}{}: {} epoch{}, {} steps in {:.1f} s, {:.0f} samples/s", result.status,
+                                 as_planned ? "" : " (" + result.reason + ")", result.epochs, result.epochs == 1 ? "" : "s",
+                                 result.steps, result.seconds, result.samples_per_second);
   for (const char* name : {"train", "validation", "test"}) {
     const auto split = result.splits.find(name);
     if (split == result.splits.end()) continue;
     text += fmt::format("\n  {:<11} loss {:.4f}", name, split->second.loss);
-    if (split->second.accuracy) text += fmt::format("  accuracy {:.2f} %", 100 * *split->second.accuracy);
+    if (split->second.accuracy) text += fmt::format("  accuracy {:.2f}%", 100 * *split->second.accuracy);
   }
+  text += "\n  " + paths.folder().string();
+  if (result.status == Result::kStopped) text += "\nthe same command with --run-dir " + paths.folder().string() + " goes on";
   return text;
 }
 
@@ -150,7 +155,6 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
   {
     RunLog log = open_log(world, config, run.paths, progress);
     write_environment(world, invocation, run.paths, threads);
-    invocation.out << "run " << run.paths.folder().string() << std::endl;
     log.event("start", {{"ranks", world.size()}, {"threads", threads}});
     Trainer trainer({world, config, learner, data, log, checkpoints});
     if (run.state == RunState::resumed && trainer.resume()) {
@@ -163,7 +167,7 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
     if (world.rank() != 0) return;
     const Result result = describe_result(trained, config, world, checkpoints, run.paths);
     write_result(run.paths.result(), result);
-    invocation.out << summary(result) << "\n  " << run.paths.folder().string() << std::endl;
+    invocation.out << summary(result, run.paths) << std::endl;
   });
   log::close_rank_file();
   return trained.ending == TrainResult::Ending::signal ? ExitCode::run_again : ExitCode::done;

@@ -36,6 +36,8 @@ std::string to_text(const VerifyReport& report) {
   if (!report.passed) {
     text += fmt::format("\n  First layer that differs: {}\n  Likely cause: {}\n  {}\n", report.first_layer, report.cause,
                         report.explanation);
+  } else if (!report.cause.empty()) {
+    text += fmt::format("\n  Beyond the tolerance, but the same gradient. {}\n", report.explanation);
   } else if (report.ranks == 1) {
     text += "\n  One rank: this shows only that the gradient is the same twice. Start more with mpirun -n N.\n";
   }

@@ -22,6 +22,8 @@
 namespace tugline {
 namespace {
 
+constexpr double kTolerance32 = 1e-5, kTolerance64 = 1e-12;
+
 /// Which steps to compare.
 struct Case {
   std::string what;
@@ -165,10 +167,10 @@ class Experiments {
     if (config.train.precision == "float64" || difference > 0.05) return std::nullopt;
     config.train.precision = "float64";
     const double left = worst(config, true);
-    if (left > 1e-9) return std::nullopt;
+    if (left > kTolerance64) return std::nullopt;
     return Cause{"rounding", fmt::format(
-        "In float64 the ranks agree ({:.1e}), so this is rounding in float32, which the model makes large. Pass --tolerance if "
-        "{:.0e} is good enough for you, or train with train.precision: float64.", left, difference)};
+        "In float64 the ranks agree ({:.1e}), so the {:.1e} here are rounding in float32, which this model makes larger than most do.",
+        left, difference)};
   }
 
  private:
@@ -205,7 +207,7 @@ VerifyReport verify(World& world, const VerifySubject& subject, std::optional<do
   report.ranks = world.size();
   report.backend = world.communicator().backend();
   report.precision = config.train.precision;
-  report.tolerance = tolerance.value_or(config.train.precision == "float64" ? 1e-12 : 1e-5);
+  report.tolerance = tolerance.value_or(config.train.precision == "float64" ? kTolerance64 : kTolerance32);
 
   Pair pair(world, config, subject, true);
   const bool sync_norm = config.model.batch_norm == "sync" && has_batch_norm(pair.team.model());
@@ -225,7 +227,8 @@ VerifyReport verify(World& world, const VerifySubject& subject, std::optional<do
     report.cause = cause.name;
     report.explanation = cause.explanation;
   }
-  report.passed = report.cause.empty();
+  // The ranks do compute one gradient then; whoever asks for a tolerance gets it to the letter.
+  report.passed = report.cause.empty() || (report.cause == "rounding" && !tolerance);
   return report;
 }
 

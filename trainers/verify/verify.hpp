@@ -46,7 +46,8 @@ struct VerifyReport {
   double tolerance = 0;
   std::vector<VerifiedBatch> batches;
   std::string first_layer;              ///< in forward order, that differs; empty when none does
-  /// "non_finite", "nondeterministic", "reads_rank", "dropout", "batch_norm_local", "rounding", "ranks_disagree"; empty when none differs
+  /// "non_finite", "nondeterministic", "reads_rank", "dropout", "batch_norm_local", "rounding", "ranks_disagree"; empty when none differs.
+  /// Rounding, where no tolerance was given, is no failure.
   std::string cause;
   std::string explanation;              ///< what it means and what to do
 };

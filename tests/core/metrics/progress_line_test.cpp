@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <sstream>
 
@@ -71,13 +73,22 @@ class ProgressLineTest : public testing::Test {
 
 TEST_F(ProgressLineTest, SaysItAllInOneLine) {
   open(ConsoleMode::live);
-  line_->evaluation({.split = "validation", .loss = 0.1, .accuracy = 0.968});
+  line_->evaluation({.split = "validation", .epoch = 1, .step = 90, .loss = 0.1, .accuracy = 0.968});
   for (int number = 1; number <= 200; ++number) step(number);
   line_.reset();
   // 1000 steps of 1/16 s are left.
-  EXPECT_THAT(screen_of(out_.str()), testing::ElementsAre("epoch 2  step 200/1200  loss 0.5000  accuracy 91.2%  "
+  EXPECT_THAT(screen_of(out_.str()), testing::ElementsAre("epoch 1  step 90  validation loss 0.1000  accuracy 96.80%",
+                                                          "epoch 2  step 200/1200  loss 0.5000  accuracy 91.2%  "
                                                           "val 96.8%  2000 samples/s  1:03 left  wait 20%",
                                                           ""));
+}
+
+TEST_F(ProgressLineTest, AnEvaluationStaysAboveTheLiveLine) {
+  open(ConsoleMode::live);
+  step(1);
+  line_->evaluation({.split = "test", .epoch = 1, .step = 1, .loss = std::nan("")});
+  line_.reset();
+  EXPECT_THAT(screen_of(out_.str()), testing::ElementsAre("epoch 1  step 1  test loss nan", testing::StartsWith("epoch 1  step 1/1200"), ""));
 }
 
 TEST_F(ProgressLineTest, RedrawsAtMostTenTimesASecond) {
@@ -98,6 +109,7 @@ TEST_F(ProgressLineTest, InANarrowTerminalTheLeastImportantFieldsGo) {
     out_.str("");
     open(ConsoleMode::live, columns);
     line_->evaluation({.split = "validation", .loss = 0.1, .accuracy = 0.968});
+    out_.str("");   // what was evaluated stands above, in a line of its own
     for (int number = 1; number <= 200; ++number) step(number);
     line_.reset();
     std::size_t widest = 0;

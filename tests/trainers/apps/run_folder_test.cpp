@@ -124,7 +124,7 @@ void RunFolder::expect_same_figures_from_eval() const {
 TEST_P(RunFolder, HoldsWhatItPromises) {
   const Outcome outcome = train();
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, HasSubstr("done after 1 epochs, 30 steps"));
+  EXPECT_THAT(outcome.out, HasSubstr("done: 1 epoch, 30 steps in "));
   expect_result();
   expect_metrics();
   EXPECT_THAT(read_file(run() / "config.yaml"), HasSubstr("steps: 30"));
