@@ -88,7 +88,8 @@ void write_environment(World& world, const Invocation& invocation, const RunPath
   agree(world.control(), [&] {
     if (world.rank() == 0) write_file_atomically(paths.environment(), boost::json::serialize(environment) + "\n");
   });
-  log::info("run {}: {}, {} thread{} each", paths.folder().string(), world.description(), threads, threads == 1 ? "" : "s");
+  log::info("run {}: {} rank{} over {}, {} thread{} each", paths.folder().string(), world.size(), world.size() == 1 ? "" : "s",
+            world.communicator().backend(), threads, threads == 1 ? "" : "s");
 }
 
 std::string reason_of(const TrainResult& trained, const TrainConfig& config) {
