@@ -55,7 +55,6 @@ TUGLINE_ERROR_KIND(DataError, bad_data)
 TUGLINE_ERROR_KIND(IoError, io)
 TUGLINE_ERROR_KIND(CheckpointError, io)
 TUGLINE_ERROR_KIND(CommError, internal)
-TUGLINE_ERROR_KIND(DisagreeError, disagree)
 #undef TUGLINE_ERROR_KIND
 
 }  // namespace tugline

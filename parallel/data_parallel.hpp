@@ -35,7 +35,7 @@ struct DataParallelOptions {
 /// zero_grad() in any form is fine. Gradients that are not zeroed accumulate, as in a loop without it. One thread.
 class DataParallel {
  public:
-  /// Collective. Throws DisagreeError when names, shapes or dtypes of the parameters differ between ranks.
+  /// Collective. Throws AgreedError (ExitCode::disagree) when names, shapes or dtypes of the parameters differ between ranks.
   DataParallel(World& world, torch::nn::Module& model, DataParallelOptions options = {});
   ~DataParallel();
 

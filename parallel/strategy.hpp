@@ -39,6 +39,7 @@ struct StepFacts {
   double data_seconds = 0, compute_seconds = 0, exposed_seconds = 0, wait_seconds = 0, optimizer_seconds = 0;
   std::int64_t bytes_sent = 0;
   std::vector<std::int64_t> shares;   ///< samples per rank
+  std::vector<double> busy_seconds;   ///< data and compute per rank: who is waited for
 };
 
 /// How ranks work together. The training loop asks for the next piece, runs forward and backward on it (seeded with

@@ -49,7 +49,7 @@ class AgreedError : public Error {
 /// reading config and data, where every rank must leave by the same door.
 void agree(Communicator& control, const std::function<void()>& body);
 
-/// Compares (name, value) facts across ranks (collective). Throws DisagreeError naming the first that differs, the
+/// Compares (name, value) facts across ranks (collective). Throws AgreedError (ExitCode::disagree) naming the first that differs, the
 /// ranks and both values. Ranks must pass the same names in the same order.
 void require_equal(Communicator& control, const std::vector<std::pair<std::string, std::string>>& facts);
 

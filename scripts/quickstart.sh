@@ -23,7 +23,7 @@ Look next at
   build/release/bin/tugline checkpoint ls $run
   build/release/bin/tugline config schema                      every key a config can have
   mpirun -n 2 build/release/bin/tugline overfit configs/digits.yaml
-  mpirun -n 2 build/release/bin/tugline train configs/digits.yaml optim.lr=0.05
+  mpirun -n 2 build/release/bin/tugline train configs/digits.yaml optim.lr=0.1
 TEXT
 if [ "$(id -u)" = 0 ]; then
   echo "As root, first: export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"

@@ -21,8 +21,8 @@ class World;
 /// A model that can learn: model, task, arenas and optimizer, built from one config alike on every rank. One thread.
 class Learner {
  public:
-  /// Collective: ranks agree on names, shapes and dtypes of parameters and buffers (DisagreeError), and all start from
-  /// rank 0's values. Throws ConfigError when config, data and model do not fit together. `task` replaces config.task.
+  /// Collective: ranks agree on names, shapes and dtypes of parameters and buffers, and all start from rank 0's values. Throws
+  /// AgreedError: ExitCode::disagree, or ExitCode::config when config, data and model do not fit together. `task` replaces config.task.
   Learner(const RunConfig& config, const ModelRegistry& models, const SampleSpec& spec, World& world,
           std::unique_ptr<Task> task = nullptr);
   ~Learner();
@@ -32,6 +32,8 @@ class Learner {
   Arena& parameters() { return *parameters_; }
   Arena& buffers() { return *buffers_; }
   Optimizer& optimizer() { return *optimizer_; }
+  /// Its batch norm sums over all ranks in each pass; see require_sync_batch_norm_fits().
+  bool sync_batch_norm() const { return batch_norm_ != nullptr; }
 
   /// How many backward passes `piece` takes (train.micro_batch).
   int backwards(const Piece& piece) const;

@@ -29,6 +29,19 @@ int set_compute_threads(World& world, const ParallelConfig& config) {
   return threads;
 }
 
+void require_sync_batch_norm_fits(const World& world, const RunConfig& config, std::int64_t smallest_batch) {
+  if (smallest_batch < world.size()) {
+    throw AgreedError(ExitCode::config, fmt::format(
+        "model.batch_norm: sync needs at least one sample per rank in every step, but the smallest global batch has {} and there "
+        "are {} ranks; use fewer ranks or larger batches (data.batch, overfit.samples), or data.drop_last: true", smallest_batch,
+        world.size()));
+  }
+  if (config.train.micro_batch > 0 && world.size() > 1) {
+    throw AgreedError(ExitCode::config, "model.batch_norm: sync cannot be cut into micro-batches on several ranks; set "
+                                        "train.micro_batch: 0 or model.batch_norm: local");
+  }
+}
+
 DataSplits open_agreed_data(World& world, const RunConfig& config, const Normalisation* normalisation) {
   DataSplits data;
   agree(world.control(), [&] { data = open_data(config.data, config.seed, normalisation); });

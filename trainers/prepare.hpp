@@ -14,8 +14,12 @@ class World;
 /// ranks. Returns the number.
 int set_compute_threads(World& world, const ParallelConfig& config);
 
-/// Opens the data on every rank and makes sure that all ranks see the same (DisagreeError names the split). `normalisation`
+/// Opens the data on every rank and makes sure that all ranks see the same (AgreedError with ExitCode::disagree names the split). `normalisation`
 /// as for open_data.
 DataSplits open_agreed_data(World& world, const RunConfig& config, const Normalisation* normalisation = nullptr);
+
+/// Sync batch norm talks in every forward pass: all ranks must make the same number of them, each with a sample.
+/// `smallest_batch`: samples of the smallest global batch. Throws AgreedError with ExitCode::config. Not collective: same answer everywhere.
+void require_sync_batch_norm_fits(const World& world, const RunConfig& config, std::int64_t smallest_batch);
 
 }  // namespace tugline

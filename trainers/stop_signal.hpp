@@ -3,7 +3,7 @@
 
 namespace tugline {
 
-/// While it lives, SIGUSR1, SIGTERM and SIGINT set a flag instead of ending the process; the training loop sees it at the next
+/// Made before a run's data and model are, so that no signal is lost on the way to the first step. While it lives, SIGUSR1, SIGTERM and SIGINT set a flag instead of ending the process; the training loop sees it at the next
 /// step boundary, saves and stops. A second SIGINT ends the process at once. Nothing else is done inside the handler.
 /// One at a time per process.
 class StopSignal {

@@ -6,6 +6,7 @@
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "tugline/core/config/load.hpp"
 #include "tugline/core/data/loader.hpp"
@@ -17,6 +18,7 @@
 #include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/learner.hpp"
+#include "tugline/trainers/prepare.hpp"
 #include "tugline/trainers/stop_signal.hpp"
 
 namespace tugline {
@@ -64,21 +66,6 @@ void require_metric(const std::string& key, const std::string& metric, bool has_
                                                   has_accuracy ? std::string(" or ") + kAccuracy : ""));
 }
 
-/// Sync batch norm talks in every forward pass: all ranks must make the same number of them, each with a sample.
-void require_samples_everywhere(const World& world, const RunConfig& config, const DataSplits& data) {
-  const StepPlan plan = make_plan(config, data.train->size());
-  const std::int64_t smallest = plan.global_piece(plan.steps_per_epoch() - 1).global_size();
-  if (smallest < world.size()) {
-    throw AgreedError(ExitCode::config, fmt::format(
-        "model.batch_norm: sync needs at least one sample per rank in every step, but the smallest global batch has {} and there "
-        "are {} ranks; use fewer ranks, another data.batch, or data.drop_last: true", smallest, world.size()));
-  }
-  if (config.train.micro_batch > 0 && world.size() > 1) {
-    throw AgreedError(ExitCode::config, "model.batch_norm: sync cannot be cut into micro-batches on several ranks; set "
-                                        "train.micro_batch: 0 or model.batch_norm: local");
-  }
-}
-
 }  // namespace
 
 void require_trainable(const World& world, const RunConfig& config, Learner& learner, const DataSplits& data) {
@@ -92,7 +79,9 @@ void require_trainable(const World& world, const RunConfig& config, Learner& lea
   }
   const std::string& best = config.checkpoint.best_metric;
   if (best != "auto") require_metric("checkpoint.best_metric", best, has_accuracy);
-  if (config.model.batch_norm == "sync" && has_batch_norm(learner.model())) require_samples_everywhere(world, config, data);
+  if (!learner.sync_batch_norm()) return;
+  const StepPlan plan = make_plan(config, data.train->size());
+  require_sync_batch_norm_fits(world, config, plan.global_piece(plan.steps_per_epoch() - 1).global_size());
 }
 
 struct Trainer::Impl {
@@ -154,7 +143,11 @@ bool Trainer::resume() {
   std::string chosen;
   std::vector<std::string> skipped;
   agree(self.world().control(), [&] {
-    if (self.world().rank() == 0) chosen = self.parts.checkpoints.newest_valid(&skipped).string();
+    if (self.world().rank() != 0) return;
+    chosen = self.parts.checkpoints.newest_valid(&skipped).string();
+    if (!chosen.empty() || skipped.empty()) return;
+    throw CheckpointError(fmt::format("no checkpoint of this run is intact, nothing was overwritten; bring one back, or start over with "
+                                      "--fresh: {}", fmt::join(skipped, "; ")));
   });
   for (const auto& sentence : skipped) self.warn(sentence);
   chosen = self.world().control().broadcast(chosen, 0);
@@ -236,6 +229,7 @@ void Trainer::Impl::account(const Piece& piece, const StepFacts& facts, double s
   record.seconds = {facts.data_seconds, facts.compute_seconds, facts.exposed_seconds, facts.wait_seconds, facts.optimizer_seconds};
   record.bytes_sent = facts.bytes_sent;
   record.shares = facts.shares;
+  record.busy_seconds = facts.busy_seconds;
   parts.log.step(record);
 }
 
@@ -248,6 +242,7 @@ void Trainer::Impl::check_finite(const StepFacts& facts) {
   ++nonfinite_in_a_row;
   warn(fmt::format("step {}: {} is not finite; the step was skipped", progress().step, where));
   if (nonfinite_in_a_row < kMaxNonfiniteSteps) return;
+  save();
   throw AgreedError(ExitCode::internal, fmt::format(
       "{} was not finite for {} steps in a row, the last is step {}; lower optim.lr or set optim.clip_norm, and try `tugline "
       "overfit` on this config", where, kMaxNonfiniteSteps, progress().step));
@@ -344,7 +339,6 @@ TrainResult Trainer::run() {
   using Ending = TrainResult::Ending;
   Impl& self = *impl_;
   const RunConfig& config = self.config();
-  const StopSignal stop_signal;
   self.last_save = self.parts.clock.seconds();
   self.started = self.last_save - self.progress().seconds;   // max_minutes counts all attempts
   const Schedule schedule(config.optim, {self.plan.total_steps, self.plan.steps_per_epoch(), config.data.batch});
@@ -355,7 +349,7 @@ TrainResult Trainer::run() {
   if (self.stopped_early()) return self.finish(Ending::early_stop);   // an earlier attempt was cut short after it
   double last = self.parts.clock.seconds();
   while (const auto piece = self.strategy->next_piece()) {
-    const StepFacts facts = self.one_step(*piece, stop_signal.raised());
+    const StepFacts facts = self.one_step(*piece, self.parts.stop.raised());
     const double now = self.parts.clock.seconds();
     self.account(*piece, facts, now - last);
     self.check_finite(facts);

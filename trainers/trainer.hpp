@@ -14,6 +14,7 @@
 namespace tugline {
 
 class Learner;
+class StopSignal;
 class World;
 
 /// How a run ended, the same on every rank but for the times.
@@ -43,12 +44,14 @@ class Trainer {
     const DataSplits& data;
     RunLog& log;                        ///< has sinks on rank 0 alone
     CheckpointFolder checkpoints;
+    const StopSignal& stop;
     const Clock& clock = Clock::steady();
   };
   explicit Trainer(Parts parts);
   ~Trainer();
 
-  /// Continues from the newest checkpoint that verifies; false when there is none. Throws CheckpointError when it does not fit.
+  /// Continues from the newest checkpoint that verifies; false when there is none at all. Throws AgreedError (ExitCode::io) when it does
+  /// not fit, or when there are some and none is intact.
   bool resume();
   std::int64_t steps_done() const;
   /// Trains to the end, or to a signal, and leaves a checkpoint of the last step. Throws Error when losses or gradients

@@ -40,6 +40,7 @@ void EventLog::step(const StepRecord& record) {
   fields["seconds"] = seconds_of(record.seconds);
   fields["bytes_sent"] = record.bytes_sent;
   fields["shares"] = json::array(record.shares.begin(), record.shares.end());
+  fields["busy_seconds"] = json::array(record.busy_seconds.begin(), record.busy_seconds.end());
   event("step", fields);
 }
 

@@ -33,6 +33,7 @@ struct StepRecord {
   Seconds seconds;
   std::int64_t bytes_sent = 0;
   std::vector<std::int64_t> shares;  ///< samples per rank
+  std::vector<double> busy_seconds;  ///< data and compute per rank
 };
 
 /// One evaluation of a split, exact over all ranks.

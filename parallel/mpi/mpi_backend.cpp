@@ -19,7 +19,7 @@
 namespace tugline::mpi {
 namespace {
 
-// MPI_THREAD_SERIALIZED: one lock around every MPI call of the process, never held while waiting.
+// MPI_THREAD_SERIALIZED: one lock around every MPI call of the process, not held while waiting for other ranks.
 std::mutex& mpi_mutex() {
   static std::mutex mutex;
   return mutex;
@@ -218,6 +218,7 @@ class MpiCommunicator final : public Communicator {
     return Incoming{status.MPI_SOURCE, bytes};
   }
   std::unique_ptr<Communicator> split(int color, int key) override {
+    barrier();   // MPI has no split that returns at once: with all ranks here, none waits inside it for long
     const std::lock_guard<std::mutex> lock(mpi_mutex());
     MPI_Comm result = MPI_COMM_NULL;
     check(MPI_Comm_split(comm_.get(), color < 0 ? MPI_UNDEFINED : color, key, &result), "MPI_Comm_split");
@@ -225,9 +226,8 @@ class MpiCommunicator final : public Communicator {
     return std::make_unique<MpiCommunicator>(CommHandle(result));
   }
   std::unique_ptr<Communicator> duplicate() override {
-    const std::lock_guard<std::mutex> lock(mpi_mutex());
     MPI_Comm result = MPI_COMM_NULL;
-    check(MPI_Comm_dup(comm_.get(), &result), "MPI_Comm_dup");
+    start("MPI_Comm_idup", 0, [&](const Bytes&, MPI_Request* request) { return MPI_Comm_idup(comm_.get(), &result, request); })->wait();
     return std::make_unique<MpiCommunicator>(CommHandle(result));
   }
   [[noreturn]] void abort(int exit_code) noexcept override {

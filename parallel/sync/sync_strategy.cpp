@@ -107,6 +107,7 @@ StepFacts SyncStrategy::Impl::add_up(const StepReport& report) const {
     facts.correct += record.correct;
     facts.counted += record.counted;
     facts.shares.push_back(static_cast<std::int64_t>(record.samples));
+    facts.busy_seconds.push_back(record.data_seconds + record.compute_seconds);
     facts.stop = std::max(facts.stop, static_cast<StopReason>(record.stop));
     facts.save = facts.save || record.save != 0;
     slowest = std::max(slowest, record.data_seconds + record.compute_seconds);

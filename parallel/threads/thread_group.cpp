@@ -248,7 +248,15 @@ std::unique_ptr<Work> ThreadCommunicator::join(std::string name, void* buffer, c
     group_->open.erase(collectives_);
     operation->executing = true;
     lock.unlock();
-    execute(*operation);
+    try {
+      execute(*operation);
+    } catch (...) {   // out of memory: the others must not wait for it
+      lock.lock();
+      operation->executing = false;
+      operation->broken = true;
+      group_->fate->changed.notify_all();
+      throw;
+    }
     lock.lock();
     operation->done = true;
     group_->fate->changed.notify_all();

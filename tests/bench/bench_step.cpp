@@ -178,7 +178,10 @@ void run_case(World& world, const Case& c, int blocks) {
 /// The slowest rank's milliseconds per step: the median of `blocks` blocks of 30.
 double milliseconds_of_ours(World& world, const Case& c, int blocks) {
   const RunConfig config = config_of(world, c);
-  TuglineLoop ours(world, config, data_of(world, c));
+  const std::shared_ptr<BenchData> data = data_of(world, c);
+  TuglineLoop ours(world, config, data);
+  BareLoop bare(config, *data, c.batch_per_rank);
+  check(world, ours, bare);
   std::vector<double> milliseconds;
   for (int block = 0; block < blocks; ++block) {
     world.control().barrier();

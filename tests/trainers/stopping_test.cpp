@@ -295,6 +295,7 @@ TEST_F(NonFiniteTest, NineInARowAreSkippedAndTenEndTheRun) {
   EXPECT_THAT(text, testing::HasSubstr(name_of_rank() + " was not finite for 10 steps in a row, the last is step 12"));
   EXPECT_TRUE(same_on_all_ranks(text));
   EXPECT_TRUE(last == second) << "parameters are those of the last good step";
+  EXPECT_EQ(checkpoints("ten").list().back().step, 12) << "a run that ends leaves a checkpoint of its last step";
 }
 
 TEST_F(NonFiniteTest, ABadSampleDoesNotPoisonRunningStatistics) {

@@ -25,6 +25,7 @@
 #include "tugline/core/models/registry.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/learner.hpp"
+#include "tugline/trainers/stop_signal.hpp"
 #include "tugline/trainers/trainer.hpp"
 
 namespace tugline {
@@ -194,7 +195,8 @@ class TrainerLab : public testing::Test {
       if (step + 1 == plan.signal_at && world.rank() == plan.signal_rank) std::raise(SIGUSR1);
       if (plan.after_step) plan.after_step(step, learner);
     }));
-    Trainer trainer({world, config_, learner, data_, log, checkpoints(plan.folder), clock_ ? *clock_ : Clock::steady()});
+    const StopSignal stop;
+    Trainer trainer({world, config_, learner, data_, log, checkpoints(plan.folder), stop, clock_ ? *clock_ : Clock::steady()});
     if (plan.resume) outcome.resumed = trainer.resume();
     outcome.result = trainer.run();
     outcome.bits = bits_of(learner);

@@ -24,6 +24,7 @@
 #include "tugline/trainers/run/environment.hpp"
 #include "tugline/trainers/run/result.hpp"
 #include "tugline/trainers/run/run_directory.hpp"
+#include "tugline/trainers/stop_signal.hpp"
 #include "tugline/trainers/trainer.hpp"
 
 namespace tugline {
@@ -144,7 +145,8 @@ std::string summary(const Result& result, const RunPaths& paths) {
 }
 
 /// Opens the run once config, data and model are known to be good, and trains in it; rank 0 writes result.json last.
-ExitCode train_in(const Invocation& invocation, const RunConfig& config, const RunOptions& options, const std::string& progress) {
+ExitCode train_in(const Invocation& invocation, const RunConfig& config, const RunOptions& options, const std::string& progress,
+                  const StopSignal& stop) {
   World& world = invocation.world;
   const int threads = set_compute_threads(world, config.parallel);
   const DataSplits data = open_agreed_data(world, config);
@@ -157,7 +159,7 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
     RunLog log = open_log(world, config, run.paths, progress);
     write_environment(world, invocation, run.paths, threads);
     log.event("start", {{"ranks", world.size()}, {"threads", threads}});
-    Trainer trainer({world, config, learner, data, log, checkpoints});
+    Trainer trainer({world, config, learner, data, log, checkpoints, stop});
     if (run.state == RunState::resumed && trainer.resume()) {
       invocation.out << "continuing at step " << trainer.steps_done() << std::endl;
     }
@@ -196,13 +198,14 @@ ExitCode train_command(const Invocation& invocation) {
     if (values.count("run-dir") > 0 && values["run-dir"].as<std::string>().empty()) throw UsageError("--run-dir: no folder given");
     decide_console(gather_console_facts(values["progress"].as<std::string>()));
   });
+  const StopSignal stop;
   const RunConfig config = load_agreed_config(world, arguments.words[0], arguments.overrides);
   const RunOptions wanted = run_options(config, values);
   if (is_finished(world, wanted)) {
     invocation.out << "run " << wanted.folder.string() << " is finished; --fresh starts over\n";
     return ExitCode::done;
   }
-  return train_in(invocation, config, wanted, values["progress"].as<std::string>());
+  return train_in(invocation, config, wanted, values["progress"].as<std::string>(), stop);
 }
 
 }  // namespace tugline

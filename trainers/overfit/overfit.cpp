@@ -7,11 +7,11 @@
 
 #include "tugline/core/clock.hpp"
 #include "tugline/core/error.hpp"
-#include "tugline/core/models/batch_norm.hpp"
 #include "tugline/trainers/overfit/attempt.hpp"
 #include "tugline/trainers/overfit/checks.hpp"
 #include "tugline/trainers/overfit/diagnose.hpp"
 #include "tugline/trainers/overfit/samples.hpp"
+#include "tugline/trainers/prepare.hpp"
 
 namespace tugline {
 namespace {
@@ -81,14 +81,6 @@ class Gate {
   std::int64_t held_ = 0;
 };
 
-void check_batch_norm(World& world, const RunConfig& config, LoneRank& lone) {
-  agree(world.control(), [&] {
-    if (config.model.batch_norm != "sync" || !has_batch_norm(lone.learner().model()) || config.data.batch >= world.size()) return;
-    throw ConfigError(fmt::format("model.batch_norm: sync needs at least one sample per rank: overfit.samples gives {} and there are {} "
-                                  "ranks; use fewer ranks or more samples", config.data.batch, world.size()));
-  });
-}
-
 }  // namespace
 
 RunConfig overfit_config(RunConfig config, std::int64_t num_samples) {
@@ -115,7 +107,7 @@ OverfitVerdict overfit(World& world, const RunConfig& given, const ModelRegistry
   const GateSetup setup{world, config, models, samples, parts};
   std::optional<LoneRank> lone;
   agree(world.control(), [&] { lone.emplace(setup); });
-  check_batch_norm(world, config, *lone);
+  if (lone->learner().sync_batch_norm()) require_sync_batch_norm_fits(world, config, config.data.batch);
 
   OverfitVerdict verdict;
   verdict.name = config.name;

@@ -107,7 +107,8 @@ void delete_run(const RunPaths& run) {
         throw IoError(fmt::format("cannot delete {}: {}", file.string(), error.message()));
     }
   };
-  // config.yaml is what makes the rest a run: last, so that a crash in between leaves one that --fresh can clear.
+  // First the one that says "done": what a crash leaves half deleted must never look finished.
+  fs::remove(run.result(), error);
   clear(run.checkpoints(), "checkpoints");
   clear(run.log(0).parent_path(), "logs");
   clear(run.folder(), "");

@@ -95,6 +95,10 @@ GradientDifference compare_gradients(const at::Tensor& gradient, const at::Tenso
 }
 
 void take_worst_of_ranks(GradientDifference& difference, Communicator& control) {
+  // What is done next depends on both, so all ranks must hold the same; the largest of NaN and a number is anybody's guess.
+  const auto comparable = [](double value) { return std::isnan(value) ? std::numeric_limits<double>::infinity() : value; };
+  difference.largest_gradient = control.all_reduce(comparable(difference.largest_gradient), ReduceOp::max);
+  for (double& value : difference.differences) value = comparable(value);
   control.all_reduce(difference.differences.data(), static_cast<std::int64_t>(difference.differences.size()), DType::float64,
                      ReduceOp::max);
 }

@@ -15,6 +15,7 @@
 #include "tugline/parallel/threads/thread_team.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/learner.hpp"
+#include "tugline/trainers/prepare.hpp"
 #include "tugline/trainers/verify/dropout.hpp"
 #include "tugline/trainers/verify/forward_trace.hpp"
 #include "tugline/trainers/verify/mean_gradient.hpp"
@@ -153,7 +154,7 @@ class Experiments {
     RunConfig config = subject_.config;
     if (config.model.batch_norm == "sync" || !has_batch_norm(pair.team.model()) || world_.size() == 1) return std::nullopt;
     config.model.batch_norm = "sync";
-    const bool fits = which_.samples() >= world_.size();
+    const bool fits = which_.samples() >= world_.size() && config.train.micro_batch == 0;
     if (!fits || worst(config, true) > tolerance_) {
       return Cause{"batch_norm_local", "The model has batch norm, whose statistics come from each rank's own samples. That is the likely "
                                        "cause; use model.batch_norm: sync, or group norm."};
@@ -210,15 +211,12 @@ VerifyReport verify(World& world, const VerifySubject& subject, std::optional<do
   report.tolerance = tolerance.value_or(config.train.precision == "float64" ? kTolerance64 : kTolerance32);
 
   Pair pair(world, config, subject, true);
-  const bool sync_norm = config.model.batch_norm == "sync" && has_batch_norm(pair.team.model());
+  const bool sync_norm = pair.team.sync_batch_norm();
   const auto cases = choose_cases(config, subject.train->size(), world.size(), sync_norm);
   for (const Case& which : cases) {
-    agree(world.control(), [&] {
-      if (!sync_norm || which.samples() >= world.size()) return;
-      throw ConfigError(fmt::format("model.batch_norm: sync needs at least one sample per rank, but the {} has {} and there are {} "
-                                    "ranks; use fewer ranks, another data.batch, or data.drop_last: true",
-                                    which.what, which.samples(), world.size()));
-    });
+    if (sync_norm) require_sync_batch_norm_fits(world, config, which.samples());
+  }
+  for (const Case& which : cases) {
     const GradientDifference difference = pair.compare(which);
     report.batches.push_back(describe(which, difference));
     if (!report.cause.empty() || difference.worst() <= report.tolerance) continue;

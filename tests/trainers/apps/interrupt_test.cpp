@@ -83,6 +83,19 @@ TEST_F(Interrupt, ADamagedCheckpointIsSkippedOnTheWay) {
   EXPECT_EQ(result("run").at("steps"), kSteps);
 }
 
+TEST_F(Interrupt, ARunWithoutAnIntactCheckpointIsNotStartedOver) {
+  ASSERT_EQ(stop_in_the_middle("run").exit_code, static_cast<int>(ExitCode::run_again));
+  std::string name;
+  for (const auto& entry : CheckpointFolder(folder_ / "run" / "checkpoints").list()) {
+    write(entry.file, "not a checkpoint");
+    name = entry.file.filename().string();
+  }
+  const Outcome refused = run_program(folder_, train("run"), 2);
+  EXPECT_EQ(refused.exit_code, static_cast<int>(ExitCode::io));
+  EXPECT_THAT(refused.err, testing::AllOf(HasSubstr("no checkpoint of this run is intact"), HasSubstr(name), HasSubstr("--fresh")));
+  EXPECT_EQ(read(folder_ / "run" / "checkpoints" / name), "not a checkpoint") << "nothing was overwritten";
+}
+
 TEST_F(Interrupt, ACheckpointOfAnotherModelIsRefused) {
   ASSERT_EQ(stop_in_the_middle("run").exit_code, static_cast<int>(ExitCode::run_again));
   ASSERT_EQ(

@@ -125,6 +125,23 @@ TEST_F(VerifyTest, FindsNan) {
   expect_cause("non_finite");
 }
 
+TEST_F(VerifyTest, FindsNanThatOnlyOneRankSees) {
+  if (alone()) GTEST_SKIP();
+  const int rank = world_.rank();
+  use_model([rank](const at::Tensor& x) { return rank == 1 ? torch::log(-x.abs()) : x; });
+  expect_cause("non_finite");
+}
+
+TEST_F(VerifyTest, RefusesSyncBatchNormInMicroBatches) {
+  if (alone()) GTEST_SKIP() << "one rank makes as many passes as it likes";
+  config_.model.name = "convnet";
+  config_.model.norm = "batch";
+  config_.model.batch_norm = "sync";
+  config_.data.batch = 8;
+  config_.train.micro_batch = 3;
+  EXPECT_THROW(verify_now(classified({1, 8, 8})), AgreedError);
+}
+
 TEST_F(VerifyTest, RefusesSyncBatchNormWithoutASampleForEveryRank) {
   if (world_.size() < 4) GTEST_SKIP() << "the last batch has 3 samples";
   config_.model.name = "convnet";
