@@ -73,7 +73,9 @@ TEST_F(Interrupt, StoppedAndContinuedEqualsNeverStopped) {
 
 TEST_F(Interrupt, ADamagedCheckpointIsSkippedOnTheWay) {
   ASSERT_EQ(stop_in_the_middle("run").exit_code, static_cast<int>(ExitCode::run_again));
-  const auto entries = CheckpointFolder(folder_ / "run" / "checkpoints").list();
+  const CheckpointFolder checkpoints(folder_ / "run" / "checkpoints");
+  const auto entries = checkpoints.list();
+  fs::copy_file(entries.back().file, checkpoints.path_of(0));   // an older one that is intact
   std::string bytes = read(entries.back().file);
   bytes[bytes.size() / 2] ^= 0x10;
   write(entries.back().file, bytes);
