@@ -34,10 +34,9 @@ std::vector<json::object> lines_of(const fs::path& file) {
 /// The keys of docs/metrics.md.
 const std::map<std::string, std::set<std::string>> kSchema{
     {"start", {"time", "event", "ranks", "threads"}},
-    {"resume", {"time", "event", "file", "step"}},
     {"step",
      {"time", "event", "epoch", "step", "total_steps", "loss", "accuracy", "lr", "samples", "samples_per_second", "seconds",
-      "bytes_sent", "shares"}},
+      "bytes_sent", "shares", "busy_seconds"}},
     {"evaluation", {"time", "event", "split", "epoch", "step", "loss", "accuracy", "samples", "seconds"}},
     {"checkpoint", {"time", "event", "file", "step", "seconds"}},
     {"end", {"time", "event", "steps"}}};
@@ -95,6 +94,8 @@ void RunFolder::expect_metrics() const {
     for (const auto& share : line.at("shares").as_array()) shares += share.as_int64();
     EXPECT_EQ(line.at("shares").as_array().size(), static_cast<std::size_t>(GetParam()));
     EXPECT_EQ(shares, line.at("samples").as_int64());
+    EXPECT_EQ(line.at("busy_seconds").as_array().size(), static_cast<std::size_t>(GetParam()));
+    for (const auto& busy : line.at("busy_seconds").as_array()) EXPECT_GT(busy.as_double(), 0) << "every rank had samples";
   }
   std::vector<std::int64_t> all(kSteps);
   std::iota(all.begin(), all.end(), 1);
