@@ -13,6 +13,7 @@
 #include "tugline/core/state/arena.hpp"
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/world.hpp"
+#include "tugline/tests/support/mpi_world.hpp"
 
 namespace tugline {
 namespace {
@@ -48,7 +49,7 @@ at::Tensor flat_values(const torch::nn::Module& module) {
   return torch::cat(parts);
 }
 
-class DataParallelTest : public testing::Test {
+class DataParallelTest : public MpiWorldTest {
  protected:
   /// Rank r has r + 1 samples of the shared set, but the last of several ranks has none.
   DataParallelTest() {
@@ -91,16 +92,9 @@ class DataParallelTest : public testing::Test {
   }
   bool same_on_all_ranks(const at::Tensor& tensor) {
     const at::Tensor flat = tensor.contiguous();
-    const auto all = world_.control().all_gather(std::string(static_cast<const char*>(flat.data_ptr()), flat.nbytes()));
-    return std::all_of(all.begin(), all.end(), [&](const std::string& other) { return other == all.front(); });
+    return MpiWorldTest::same_on_all_ranks(std::string(static_cast<const char*>(flat.data_ptr()), flat.nbytes()));
   }
 
- private:
-  int argc_ = 0;
-  char** argv_ = nullptr;
-
- protected:
-  World world_{argc_, argv_, "mpi"};
   std::function<int(int rank)> share_;
   std::int64_t begin_ = 0, total_ = 0;
   at::Tensor inputs_, targets_;

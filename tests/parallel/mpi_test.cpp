@@ -6,6 +6,7 @@
 
 #include "tugline/parallel/world.hpp"
 #include "tugline/tests/parallel/conformance.hpp"
+#include "tugline/tests/support/mpi_world.hpp"
 
 namespace tugline {
 namespace {
@@ -13,10 +14,7 @@ namespace {
 int g_argc = 0;
 char** g_argv = nullptr;
 
-class MpiConformance : public testing::TestWithParam<ConformanceCase> {
- protected:
-  World world_{g_argc, g_argv, "mpi"};
-};
+class MpiConformance : public MpiWorldTest, public testing::WithParamInterface<ConformanceCase> {};
 INSTANTIATE_TEST_SUITE_P(, MpiConformance, testing::ValuesIn(conformance_cases()), [](const auto& info) { return info.param.name; });
 
 TEST_P(MpiConformance, Holds) {

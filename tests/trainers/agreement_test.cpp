@@ -20,7 +20,6 @@ class AgreementTest : public TrainerLab {
     EXPECT_TRUE(same_on_all_ranks(text));
     return text;
   }
-  bool last() const { return world_.rank() == world_.size() - 1; }
   std::string between(const std::string& first, const std::string& other) const {
     return world_.size() == 1 ? "" : fmt::format("rank 0 has '{}', rank {} has '{}'", first, world_.size() - 1, other);
   }

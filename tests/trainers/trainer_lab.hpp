@@ -24,6 +24,7 @@
 
 #include "tugline/core/models/registry.hpp"
 #include "tugline/parallel/world.hpp"
+#include "tugline/tests/support/mpi_world.hpp"
 #include "tugline/trainers/learner.hpp"
 #include "tugline/trainers/stop_signal.hpp"
 #include "tugline/trainers/trainer.hpp"
@@ -140,8 +141,8 @@ inline void spoil(Learner& learner) {
   }
 }
 
-/// Every test has all ranks of the job as its world, and a folder that they share.
-class TrainerLab : public testing::Test {
+/// All ranks of the job, and a folder that they share.
+class TrainerLab : public MpiWorldTest {
  protected:
   using Ending = TrainResult::Ending;
 
@@ -210,17 +211,7 @@ class TrainerLab : public testing::Test {
     for (const auto& entry : checkpoints(folder).list()) steps.push_back(entry.step);
     return steps;
   }
-  bool same_on_all_ranks(const std::string& text) {
-    const auto all = world_.control().all_gather(text);
-    return std::all_of(all.begin(), all.end(), [&](const std::string& other) { return other == all.front(); });
-  }
 
- private:
-  int argc_ = 0;
-  char** argv_ = nullptr;
-
- protected:
-  World world_{argc_, argv_, "mpi"};
   RunConfig config_;
   ModelRegistry models_;
   DataSplits data_;

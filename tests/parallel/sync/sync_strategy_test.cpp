@@ -14,6 +14,7 @@
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/core/state/arena.hpp"
 #include "tugline/parallel/world.hpp"
+#include "tugline/tests/support/mpi_world.hpp"
 
 namespace tugline {
 namespace {
@@ -45,7 +46,7 @@ struct Data {
   double weight(std::int64_t begin, std::int64_t end) const { return weights.slice(0, begin, end).sum().item<double>(); }
 };
 
-class SyncStrategyTest : public testing::Test {
+class SyncStrategyTest : public MpiWorldTest {
  protected:
   SyncStrategyTest() {
     config_.name = "sgd";
@@ -83,14 +84,7 @@ class SyncStrategyTest : public testing::Test {
     for (const auto& parameter : model_->parameters()) parts.push_back(parameter.detach().flatten().clone());
     return torch::cat(parts);
   }
-  bool last() { return world_.rank() == world_.size() - 1; }
 
- private:
-  int argc_ = 0;
-  char** argv_ = nullptr;
-
- protected:
-  World world_{argc_, argv_, "mpi"};
   OptimConfig config_;
   Data data_;
   torch::nn::Sequential model_ = make_model();

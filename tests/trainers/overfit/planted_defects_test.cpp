@@ -247,7 +247,7 @@ class LossyCommunicator final : public Communicator {
 };
 
 TEST_P(PlantedDefects, OneRanksGradientDropped) {
-  if (GetParam() == 1) GTEST_SKIP();
+  if (GetParam() == 1) GTEST_SKIP() << "one rank has no other to differ from";
   lab_.wrap = [](std::unique_ptr<Communicator> inner) {
     return std::make_unique<LossyCommunicator>(std::move(inner), 1, LossyCommunicator::Fault::drops_contribution);
   };
@@ -255,7 +255,7 @@ TEST_P(PlantedDefects, OneRanksGradientDropped) {
 }
 
 TEST_P(PlantedDefects, OneRankNeverSeesTheSum) {
-  if (GetParam() == 1) GTEST_SKIP();
+  if (GetParam() == 1) GTEST_SKIP() << "one rank has no other to differ from";
   lab_.wrap = [](std::unique_ptr<Communicator> inner) {
     return std::make_unique<LossyCommunicator>(std::move(inner), 1, LossyCommunicator::Fault::misses_result);
   };

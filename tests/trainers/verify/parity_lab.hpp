@@ -12,6 +12,7 @@
 #include "tugline/core/models/registry.hpp"
 #include "tugline/core/random.hpp"
 #include "tugline/parallel/world.hpp"
+#include "tugline/tests/support/mpi_world.hpp"
 #include "tugline/trainers/verify/verify.hpp"
 
 namespace tugline {
@@ -71,8 +72,7 @@ class TokenDataset final : public Dataset {
   SampleSpec spec_;
 };
 
-/// Every test has all ranks of the job as its world.
-class ParityTest : public testing::Test {
+class ParityTest : public MpiWorldTest {
  protected:
   ParityTest() {
     config_.name = "parity";
@@ -84,17 +84,10 @@ class ParityTest : public testing::Test {
     config_.model.width = 12;
     config_.parallel.bucket_mib = config_.parallel.first_bucket_mib = 2e-4;   // many buckets
   }
-  bool alone() { return world_.size() == 1; }
   VerifyReport verify_now(std::shared_ptr<const Dataset> train) {
     return verify(world_, {config_, models_, std::move(train), nullptr});
   }
 
- private:
-  int argc_ = 0;
-  char** argv_ = nullptr;
-
- protected:
-  World world_{argc_, argv_, "mpi"};
   RunConfig config_;
   ModelRegistry models_;
 };

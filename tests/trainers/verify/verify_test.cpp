@@ -59,7 +59,7 @@ TEST_F(VerifyTest, PassesAModelThatKeepsSamplesApart) {
 }
 
 TEST_F(VerifyTest, NamesTheFirstLayerInForwardOrder) {
-  if (alone()) GTEST_SKIP();
+  if (alone()) GTEST_SKIP() << "one rank has no other to differ from";
   use_model([](const at::Tensor& x) { return x - x.mean(0, true); });   // mixes the samples of a rank
   const VerifyReport report = expect_cause("ranks_disagree");
   EXPECT_EQ(report.first_layer, "early") << "registered last, used first";
@@ -67,7 +67,7 @@ TEST_F(VerifyTest, NamesTheFirstLayerInForwardOrder) {
 }
 
 TEST_F(VerifyTest, FindsAModelThatReadsTheRank) {
-  if (alone()) GTEST_SKIP();
+  if (alone()) GTEST_SKIP() << "one rank has no other to differ from";
   const int rank = world_.rank();
   use_model([rank](const at::Tensor& x) { return x * (1.0 + 0.1 * rank); });
   EXPECT_THAT(expect_cause("reads_rank").explanation, HasSubstr("Rank 1 and rank 0"));
@@ -80,13 +80,13 @@ TEST_F(VerifyTest, FindsNonDeterminismOnAnyNumberOfRanks) {
 }
 
 TEST_F(VerifyTest, FindsDropoutOfTheConfig) {
-  if (alone()) GTEST_SKIP();
+  if (alone()) GTEST_SKIP() << "one rank has no other to differ from";
   config_.model.dropout = 0.5;
   EXPECT_THAT(expect_cause("dropout").explanation, HasSubstr("model.dropout=0"));
 }
 
 TEST_F(VerifyTest, FindsDropoutModulesOfAModel) {
-  if (alone()) GTEST_SKIP();
+  if (alone()) GTEST_SKIP() << "one rank has no other to differ from";
   models_.add("dropping", "", [](const ModelConfig&, const SampleSpec& spec) {
     class Dropping : public Model {
      public:
@@ -105,7 +105,7 @@ TEST_F(VerifyTest, FindsDropoutModulesOfAModel) {
 }
 
 TEST_F(VerifyTest, FindsLocalBatchNormAndSuggestsSync) {
-  if (alone()) GTEST_SKIP();
+  if (alone()) GTEST_SKIP() << "one rank has no other to differ from";
   config_.data.batch = 8;
   config_.model.name = "convnet";
   config_.model.norm = "batch";
@@ -113,7 +113,7 @@ TEST_F(VerifyTest, FindsLocalBatchNormAndSuggestsSync) {
 }
 
 TEST_F(VerifyTest, SeesThatADifferenceIsRounding) {
-  if (alone()) GTEST_SKIP();
+  if (alone()) GTEST_SKIP() << "one rank has no other to differ from";
   config_.model.name = "mlp";
   const VerifyReport report = verify(world_, {config_, models_, classified({6}), nullptr}, 0.0);   // nothing is that exact
   EXPECT_FALSE(report.passed) << "a tolerance that was asked for holds";
@@ -126,7 +126,7 @@ TEST_F(VerifyTest, FindsNan) {
 }
 
 TEST_F(VerifyTest, FindsNanThatOnlyOneRankSees) {
-  if (alone()) GTEST_SKIP();
+  if (alone()) GTEST_SKIP() << "one rank has no other to differ from";
   const int rank = world_.rank();
   use_model([rank](const at::Tensor& x) { return rank == 1 ? torch::log(-x.abs()) : x; });
   expect_cause("non_finite");
