@@ -15,6 +15,7 @@
 #include <boost/process/exe.hpp>
 #include <boost/process/extend.hpp>
 #include <boost/process/io.hpp>
+#include <boost/process/pipe.hpp>
 #include <boost/process/start_dir.hpp>
 
 namespace tugline {
@@ -31,7 +32,7 @@ Words command_line(const Words& words, int ranks) {
   return all;
 }
 
-/// Where stdout and stderr go; outside the folder in which the program runs.
+/// Where stderr goes; outside the folder in which the program runs.
 class OutputFolder {
  public:
   OutputFolder() {
@@ -42,7 +43,6 @@ class OutputFolder {
     std::error_code ignored;
     fs::remove_all(folder_, ignored);
   }
-  fs::path out() const { return folder_ / "out"; }
   fs::path err() const { return folder_ / "err"; }
 
  private:
@@ -53,6 +53,8 @@ class OutputFolder {
 
 struct Program::Impl {
   OutputFolder output;
+  bp::ipstream out;
+  std::string said;   // read from `out` so far
   bp::child child;
 };
 
@@ -60,7 +62,7 @@ Program::Program(const fs::path& folder, const Words& words, int ranks) : impl_(
   const Words all = command_line(words, ranks);
   const auto die_with_the_test = [](auto&) { ::prctl(PR_SET_PDEATHSIG, SIGTERM); };
   impl_->child = bp::child(bp::exe = all[0], bp::args = Words(all.begin() + 1, all.end()), bp::start_dir = folder.string(),
-                           bp::std_in<bp::null, bp::std_out> impl_->output.out().string(),
+                           bp::std_in < bp::null, bp::std_out > impl_->out,
                            bp::std_err > impl_->output.err().string(), bp::extend::on_exec_setup = die_with_the_test);
 }
 
@@ -72,14 +74,22 @@ Program::~Program() {
   }
 }
 
-bool Program::running() { return impl_->child.running(); }
+void Program::wait_for(const std::string& text) {
+  for (std::string line; std::getline(impl_->out, line);) {
+    impl_->said += line + '\n';
+    if (line.find(text) != line.npos) return;
+  }
+}
+
 void Program::signal(int number) { ::kill(impl_->child.id(), number); }
 
 Outcome Program::wait() {
+  std::ostringstream rest;
+  rest << impl_->out.rdbuf();
   impl_->child.wait();
   const int status = impl_->child.native_exit_code();
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return {code, read_file(impl_->output.out()), read_file(impl_->output.err())};
+  return {code, impl_->said + std::move(rest).str(), read_file(impl_->output.err())};
 }
 
 Outcome run_program(const fs::path& folder, const Words& words, int ranks) { return Program(folder, words, ranks).wait(); }

@@ -24,7 +24,8 @@ class Program {
  public:
   Program(const std::filesystem::path& folder, const Words& words, int ranks = 0);
   ~Program();
-  bool running();
+  /// Blocks until a line of its stdout holds `text`, or its stdout ends.
+  void wait_for(const std::string& text);
   void signal(int number);  ///< to the process, which is mpirun's where there is one
   Outcome wait();
 
