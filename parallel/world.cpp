@@ -97,6 +97,11 @@ void agree(Communicator& control, const std::function<void()>& body) {
 }
 
 void require_equal(Communicator& control, const std::vector<std::pair<std::string, std::string>>& facts) {
+  // All at once; one by one only to find out which differs.
+  std::string joined;
+  for (const auto& [name, value] : facts) joined += value + '\n';
+  const auto all = control.all_gather(joined);
+  if (std::all_of(all.begin(), all.end(), [&](const auto& other) { return other == all.front(); })) return;
   for (const auto& [name, value] : facts) {
     const auto values = control.all_gather(value);
     const auto other = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v != values[0]; });
