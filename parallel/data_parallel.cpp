@@ -22,6 +22,11 @@ ArenaOptions arena_options(const DataParallelOptions& options) {
   return result;
 }
 
+/// A rank without samples may pass an undefined loss, or one that depends on no parameter.
+void run_backward(const at::Tensor& loss) {
+  if (loss.defined() && loss.requires_grad()) loss.backward();
+}
+
 }  // namespace
 
 struct DataParallel::Impl {
@@ -59,10 +64,6 @@ bool DataParallel::Impl::gradients_are_zero() const {
     if (flat.gradients.defined() && flat.gradients.count_nonzero().item<std::int64_t>() > 0) return false;
   }
   return true;
-}
-
-void run_backward(const at::Tensor& loss) {
-  if (loss.defined() && loss.requires_grad()) loss.backward();
 }
 
 /// Gradients of plain sums, without a word to other ranks: what they are divided by is known when the window closes.
