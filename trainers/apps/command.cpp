@@ -55,6 +55,10 @@ bool wants_help(const Invocation& invocation) {
                      [](const std::string& word) { return word == "--help" || word == "-h"; });
 }
 
+std::filesystem::path folder_of_checkpoints(const std::filesystem::path& run) {
+  return std::filesystem::is_directory(run / "checkpoints") ? run / "checkpoints" : run;
+}
+
 std::string help_of(const Command& command, const po::options_description* options) {
   std::ostringstream out;
   out << "tugline " << command.usage << "\n\n" << command.summary << ".\n";

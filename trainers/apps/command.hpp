@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <filesystem>
 #include <iosfwd>
 #include <optional>
 #include <string>
@@ -51,6 +52,8 @@ Arguments parse_arguments(const Invocation& invocation, const Command& command,
 /// --help or -h stands among the arguments.
 bool wants_help(const Invocation& invocation);
 const Command& command_named(const std::string& name);
+/// Where a run, given by its folder or by its checkpoints' folder, keeps its checkpoints.
+std::filesystem::path folder_of_checkpoints(const std::filesystem::path& run);
 /// The help of one command: usage, options, example; fits a screen.
 std::string help_of(const Command& command, const boost::program_options::options_description* options);
 

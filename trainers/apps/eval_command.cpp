@@ -31,7 +31,7 @@ fs::path find_checkpoint(const fs::path& given, bool best, std::vector<std::stri
     if (best) throw UsageError("--best: '" + given.string() + "' is one checkpoint; give the folder of a run");
     return given;
   }
-  const CheckpointFolder checkpoints(fs::is_directory(given / "checkpoints") ? given / "checkpoints" : given);
+  const CheckpointFolder checkpoints(folder_of_checkpoints(given));
   const fs::path found = best ? checkpoints.best() : checkpoints.newest_valid(&skipped);
   if (!found.empty()) return found;
   if (!skipped.empty()) {

@@ -45,10 +45,6 @@ ExitCode run_alike(const Invocation& invocation, const char* name, const po::opt
   return code;
 }
 
-fs::path folder_of_checkpoints(const fs::path& run) {
-  return fs::is_directory(run / "checkpoints") ? run / "checkpoints" : run;
-}
-
 ExitCode list_checkpoints(const fs::path& run, std::ostream& out) {
   const fs::path folder = folder_of_checkpoints(run);
   if (!fs::is_directory(folder)) throw UsageError("'" + run.string() + "' is not a folder");
