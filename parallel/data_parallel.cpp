@@ -8,6 +8,7 @@
 #include "tugline/core/error.hpp"
 #include "tugline/core/models/module_tensors.hpp"
 #include "tugline/core/state/arena.hpp"
+#include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/sync/bucket_reducer.hpp"
 #include "tugline/parallel/world.hpp"
@@ -15,8 +16,9 @@
 namespace tugline {
 namespace {
 
-ArenaOptions arena_options(const DataParallelOptions& options) {
+ArenaOptions arena_options(const DataParallelOptions& options, const std::shared_ptr<NodeTeam>& node) {
   ArenaOptions result;
+  if (node) result.allocator = shared_gradients(node);
   result.bucket_bytes = static_cast<std::int64_t>(options.bucket_mib * (1 << 20));
   result.first_bucket_bytes = static_cast<std::int64_t>(options.first_bucket_mib * (1 << 20));
   return result;
@@ -31,6 +33,7 @@ void run_backward(const at::Tensor& loss) {
 
 struct DataParallel::Impl {
   World& world;
+  std::shared_ptr<NodeTeam> node;   // null: gradients go by message
   Arena arena;
   Arena buffers;
   BucketReducer reducer;
@@ -38,22 +41,32 @@ struct DataParallel::Impl {
   bool window_open = false;
   int no_sync = 0;
 
-  Impl(World& world_in, torch::nn::Module& model, const DataParallelOptions& options)
+  Impl(World& world_in, torch::nn::Module& model, const DataParallelOptions& options, std::shared_ptr<NodeTeam> team)
       : world(world_in),
-        arena(named_parameters_of(model), arena_options(options)),
+        node(std::move(team)),
+        arena(named_parameters_of(model), arena_options(options, node)),
         buffers(named_buffers_of(model), {}),
-        reducer(world_in.communicator(), arena) {}
+        reducer(arena, node ? make_node_sum(node, arena) : make_message_sum(world_in.communicator(), arena),
+                world_in.size()) {}
+
+  static std::unique_ptr<Impl> make(World& world, torch::nn::Module& model, const DataParallelOptions& options);
 
   void add_to_window(const at::Tensor& loss_sum, double weight);
-  double close_window(double weight);
+  double close_window(double weight, BucketHooks::Before& before);
   bool gradients_are_zero() const;
 };
 
-DataParallel::DataParallel(World& world, torch::nn::Module& model, DataParallelOptions options)
-    : impl_(std::make_unique<Impl>(world, model, options)) {
-  auto facts = layout_facts(impl_->arena, "parameter");
-  for (auto& fact : layout_facts(impl_->buffers, "buffer")) facts.push_back(std::move(fact));
+std::unique_ptr<DataParallel::Impl> DataParallel::Impl::make(World& world, torch::nn::Module& model,
+                                                             const DataParallelOptions& options) {
+  return with_node_team(world, options.shared_memory,
+                        [&](std::shared_ptr<NodeTeam> team) { return std::make_unique<Impl>(world, model, options, std::move(team)); });
+}
+
+DataParallel::DataParallel(World& world, torch::nn::Module& model, DataParallelOptions options) {
+  auto facts = layout_facts(named_parameters_of(model), "parameter");
+  for (auto& fact : layout_facts(named_buffers_of(model), "buffer")) facts.push_back(std::move(fact));
   require_equal(world.control(), facts);
+  impl_ = Impl::make(world, model, options);
   broadcast_values(world.communicator(), impl_->arena);
   broadcast_values(world.communicator(), impl_->buffers);
 }
@@ -77,7 +90,7 @@ void DataParallel::Impl::add_to_window(const at::Tensor& loss_sum, double weight
 }
 
 /// The weight of all ranks' passes since the last sum; what this rank's gradients hold so far is made to fit it.
-double DataParallel::Impl::close_window(double weight) {
+double DataParallel::Impl::close_window(double weight, BucketHooks::Before& before) {
   const double total = world.control().all_reduce(window_weight + weight);
   const bool was_open = std::exchange(window_open, false);
   window_weight = 0;
@@ -85,21 +98,26 @@ double DataParallel::Impl::close_window(double weight) {
     throw Error("the weights given to DataParallel::backward() add up to zero over all ranks: some rank needs a sample");
   }
   if (was_open) {
+    arena.rebind();
     for (const auto& flat : arena.flats()) {
       if (flat.gradients.defined()) at::Tensor(flat.gradients).div_(total);
     }
-  } else if (world.rank() != 0) {
-    arena.zero_gradients();   // gradients that were kept are equal on all ranks; one rank carries them into the sum
   }
+  // Gradients that were kept from the last sum are equal on all ranks; one rank carries them into the next.
+  before = was_open || world.rank() == 0 ? BucketHooks::Before::kept : BucketHooks::Before::forgotten;
   return total;
 }
 
 void DataParallel::backward(const at::Tensor& loss_sum, double weight) {
   Impl& self = *impl_;
-  self.arena.rebind();
-  if (self.no_sync > 0) return self.add_to_window(loss_sum, weight);
-  const double total = self.close_window(weight);
-  self.reducer.arm(1);
+  if (self.no_sync > 0) {
+    self.arena.rebind();
+    return self.add_to_window(loss_sum, weight);
+  }
+  self.arena.rebind_values();
+  auto before = BucketHooks::Before::kept;
+  const double total = self.close_window(weight, before);
+  self.reducer.arm(1, before);
   run_backward(loss_sum.defined() ? loss_sum / total : loss_sum);
   self.reducer.finish();
 }

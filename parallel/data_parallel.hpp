@@ -17,6 +17,7 @@ class World;
 struct DataParallelOptions {
   double bucket_mib = 4;
   double first_bucket_mib = 1;
+  bool shared_memory = true;   ///< ranks of one host add up each other's gradients in place; false: always by message
 };
 
 /// Data parallelism for a training loop of your own. Three lines change:

@@ -2,7 +2,9 @@
 #include "tugline/parallel/reduce.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <cmath>
 
 namespace tugline {
 namespace {
@@ -58,29 +60,62 @@ struct Widened {
   static Half narrow(float x) { return Half::narrow(x); }
 };
 
-template <typename Element, typename Op>
-void reduce_as(std::span<const void* const> in, void* out, std::int64_t count, Op op) {
-  using Stored = typename Element::Stored;
-  auto* result = static_cast<Stored*>(out);
+/// Elements that are added up at a time: they stay in the first-level cache, whatever the number of ranks.
+constexpr std::int64_t kChunk = 2048;
+
+bool all_finite(const float* values, std::int64_t count) {
+  std::uint32_t worst = 0;   // a loop of integers, which the compiler makes into vectors
   for (std::int64_t i = 0; i < count; ++i) {
-    auto value = Element::widen(static_cast<const Stored*>(in[0])[i]);
-    for (std::size_t r = 1; r < in.size(); ++r) value = op(value, Element::widen(static_cast<const Stored*>(in[r])[i]));
-    result[i] = Element::narrow(value);
+    worst |= static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(values[i]) & 0x7f800000u) == 0x7f800000u);
   }
+  return worst == 0;
+}
+bool all_finite(const double* values, std::int64_t count) {
+  return std::all_of(values, values + count, [](double value) { return std::isfinite(value); });
+}
+template <typename Integer>
+bool all_finite(const Integer*, std::int64_t) {
+  return true;
+}
+
+template <typename Element, typename Op>
+bool reduce_as(std::span<const void* const> in, std::span<void* const> out, std::int64_t count, Op op) {
+  using Stored = typename Element::Stored;
+  std::array<decltype(Element::widen(Stored{})), kChunk> sum;
+  bool finite = true;
+  for (std::int64_t begin = 0; begin < count; begin += kChunk) {
+    const std::int64_t size = std::min(kChunk, count - begin);
+    const auto* first = static_cast<const Stored*>(in[0]) + begin;
+    for (std::int64_t i = 0; i < size; ++i) sum[static_cast<std::size_t>(i)] = Element::widen(first[i]);
+    for (std::size_t r = 1; r < in.size(); ++r) {
+      const auto* next = static_cast<const Stored*>(in[r]) + begin;
+      for (std::int64_t i = 0; i < size; ++i) {
+        auto& value = sum[static_cast<std::size_t>(i)];
+        value = op(value, Element::widen(next[i]));
+      }
+    }
+    finite = all_finite(sum.data(), size) && finite;
+    for (void* const result : out) {
+      auto* to = static_cast<Stored*>(result) + begin;
+      for (std::int64_t i = 0; i < size; ++i) to[i] = Element::narrow(sum[static_cast<std::size_t>(i)]);
+    }
+  }
+  return finite;
 }
 
 template <typename Element>
-void reduce_with(ReduceOp op, std::span<const void* const> in, void* out, std::int64_t count) {
+bool reduce_with(ReduceOp op, std::span<const void* const> in, std::span<void* const> out, std::int64_t count) {
   switch (op) {
     case ReduceOp::sum: return reduce_as<Element>(in, out, count, [](auto a, auto b) -> decltype(a) { return a + b; });
     case ReduceOp::max: return reduce_as<Element>(in, out, count, [](auto a, auto b) { return std::max(a, b); });
     case ReduceOp::min: return reduce_as<Element>(in, out, count, [](auto a, auto b) { return std::min(a, b); });
   }
+  return false;
 }
 
 }  // namespace
 
-void reduce(std::span<const void* const> in, void* out, std::int64_t count, DType dtype, ReduceOp op) {
+bool reduce(std::span<const void* const> in, std::span<void* const> out, std::int64_t count, DType dtype, ReduceOp op) {
   switch (dtype) {
     case DType::float32: return reduce_with<Plain<float>>(op, in, out, count);
     case DType::float64: return reduce_with<Plain<double>>(op, in, out, count);
@@ -90,6 +125,25 @@ void reduce(std::span<const void* const> in, void* out, std::int64_t count, DTyp
     case DType::int32: return reduce_with<Plain<std::int32_t>>(op, in, out, count);
     case DType::uint8:
     case DType::boolean: return reduce_with<Plain<std::uint8_t>>(op, in, out, count);
+  }
+  return false;
+}
+
+void reduce(std::span<const void* const> in, void* out, std::int64_t count, DType dtype, ReduceOp op) {
+  reduce(in, std::span<void* const>(&out, 1), count, dtype, op);
+}
+
+bool all_finite(const void* data, std::int64_t count, DType dtype) {
+  const auto halves_are_finite = [&](std::uint16_t exponent) {
+    const auto* bits = static_cast<const std::uint16_t*>(data);
+    return std::none_of(bits, bits + count, [&](std::uint16_t b) { return (b & exponent) == exponent; });
+  };
+  switch (dtype) {
+    case DType::float32: return all_finite(static_cast<const float*>(data), count);
+    case DType::float64: return all_finite(static_cast<const double*>(data), count);
+    case DType::bfloat16: return halves_are_finite(0x7f80);
+    case DType::float16: return halves_are_finite(0x7c00);
+    default: return true;
   }
 }
 

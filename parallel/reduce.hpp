@@ -12,6 +12,11 @@ namespace tugline {
 /// out[i] = op over all r of in[r][i], in the order of `in`, for `count` elements. bfloat16 and float16 accumulate in float32 and are
 /// rounded once, to nearest even. `out` may be one of `in`; other overlaps are not allowed. Booleans are summed as bytes.
 void reduce(std::span<const void* const> in, void* out, std::int64_t count, DType dtype, ReduceOp op);
+/// The same into several places at once, each of which may be one of `in`. True when all results are finite, before rounding.
+bool reduce(std::span<const void* const> in, std::span<void* const> out, std::int64_t count, DType dtype, ReduceOp op);
+
+/// Integers always are.
+bool all_finite(const void* data, std::int64_t count, DType dtype);
 
 /// Element-wise conversion between bfloat16 or float16 (bit patterns) and float32.
 void to_float32(const std::uint16_t* in, float* out, std::int64_t count, DType dtype);

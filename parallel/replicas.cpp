@@ -11,15 +11,15 @@
 
 namespace tugline {
 
-std::vector<std::pair<std::string, std::string>> layout_facts(const Arena& arena, const std::string& kind) {
+std::vector<std::pair<std::string, std::string>> layout_facts(const std::vector<NamedTensor>& tensors, const std::string& kind) {
   std::vector<std::pair<std::string, std::string>> facts;
-  facts.emplace_back("number of " + kind + "s", std::to_string(arena.slots().size()));
-  for (std::size_t i = 0; i < arena.slots().size(); ++i) {
-    const auto& slot = arena.slots()[i];
+  facts.emplace_back("number of " + kind + "s", std::to_string(tensors.size()));
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const auto& [name, tensor] = tensors[i];
     // The name is a value too: two models may have the same shapes under other names.
-    facts.emplace_back(fmt::format("{} {}", kind, i),
-                       fmt::format("{} [{}] {}{}", slot.name, fmt::join(slot.parameter.sizes(), ", "),
-                                   c10::toString(slot.parameter.scalar_type()), slot.bucket < 0 ? " without gradient" : ""));
+    facts.emplace_back(fmt::format("{} {}", kind, i), fmt::format("{} [{}] {}{}", name, fmt::join(tensor.sizes(), ", "),
+                                                                  c10::toString(tensor.scalar_type()),
+                                                                  tensor.requires_grad() ? "" : " without gradient"));
   }
   return facts;
 }

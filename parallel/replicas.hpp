@@ -9,9 +9,10 @@ namespace tugline {
 
 class Arena;
 class Communicator;
+struct NamedTensor;
 
-/// Name, shape, dtype and whether it is trained of every tensor in an arena, as facts for require_equal().
-std::vector<std::pair<std::string, std::string>> layout_facts(const Arena& arena, const std::string& kind);
+/// Name, shape, dtype and whether it is trained of every tensor, as facts for require_equal().
+std::vector<std::pair<std::string, std::string>> layout_facts(const std::vector<NamedTensor>& tensors, const std::string& kind);
 
 /// Collective. All ranks get the root's values, bit for bit.
 void broadcast_values(Communicator& communicator, Arena& arena, int root = 0);

@@ -11,6 +11,7 @@
 #include "tugline/core/models/batch_norm.hpp"
 #include "tugline/core/models/module_tensors.hpp"
 #include "tugline/core/random.hpp"
+#include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/sync/bucket_reducer.hpp"
 #include "tugline/parallel/world.hpp"
@@ -28,15 +29,14 @@ void prepare_weights(Model& model, const TrainConfig& config) {
   }
 }
 
-std::unique_ptr<Arena> make_parameter_arena(Model& model, const RunConfig& config) {
-  const auto named = named_parameters_of(model);
+ArenaOptions parameter_options(const std::vector<NamedTensor>& parameters, const RunConfig& config) {
   auto groups = std::make_shared<std::unordered_map<std::string, int>>();
-  for (const auto& [name, tensor] : named) (*groups)[name] = group_of(config.optim, name, tensor.dim());
+  for (const auto& [name, tensor] : parameters) (*groups)[name] = group_of(config.optim, name, tensor.dim());
   ArenaOptions options;
   options.bucket_bytes = static_cast<std::int64_t>(config.parallel.bucket_mib * (1 << 20));
   options.first_bucket_bytes = static_cast<std::int64_t>(config.parallel.first_bucket_mib * (1 << 20));
   options.group_of = [groups](const std::string& name) { return groups->at(name); };
-  return std::make_unique<Arena>(named, options);
+  return options;
 }
 
 void seed_dropout(std::uint64_t seed) {
@@ -48,7 +48,7 @@ void seed_dropout(std::uint64_t seed) {
 }  // namespace
 
 Learner::Learner(const RunConfig& config, const ModelRegistry& models, const SampleSpec& spec, World& world,
-                 std::unique_ptr<Task> task)
+                 std::unique_ptr<Task> task, ParameterCopies copies)
     : seed_(config.seed),
       micro_batch_(config.train.micro_batch),
       float64_(config.train.precision == "float64"),
@@ -58,15 +58,17 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
     model_ = models.build(config.model, spec, config.seed);
     if (!task_) task_ = make_task(config.task, spec);
     prepare_weights(*model_, config.train);
-    parameters_ = make_parameter_arena(*model_, config);
-    buffers_ = std::make_unique<Arena>(named_buffers_of(*model_), ArenaOptions{});
-    optimizer_ = make_optimizer(config.optim, *parameters_);
   });
-  auto facts = layout_facts(*parameters_, "parameter");
-  for (auto& fact : layout_facts(*buffers_, "buffer")) facts.push_back(std::move(fact));
+  auto facts = layout_facts(named_parameters_of(*model_), "parameter");
+  for (auto& fact : layout_facts(named_buffers_of(*model_), "buffer")) facts.push_back(std::move(fact));
   require_equal(world.control(), facts);
-  broadcast_values(world.communicator(), *parameters_);
+  agree(world.control(), [&] { make_arenas(config, world, copies); });
   broadcast_values(world.communicator(), *buffers_);
+  if (node_ && common_parameters()) {
+    node_->barrier();   // rank 0 has filled the one copy
+  } else {
+    broadcast_values(world.communicator(), *parameters_);
+  }
   if (config.model.batch_norm == "sync" && has_batch_norm(*model_)) {
     batch_norm_ = world.control().duplicate();
     set_batch_norm_reduction(*model_, [this](at::Tensor& sums) {
@@ -75,6 +77,24 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
   }
 }
 Learner::~Learner() = default;
+
+void Learner::make_arenas(const RunConfig& config, World& world, ParameterCopies copies) {
+  const auto named = named_parameters_of(*model_);
+  buffers_ = std::make_unique<Arena>(named_buffers_of(*model_), ArenaOptions{});
+  with_node_team(world, config.parallel.shared_memory != "off", [&](std::shared_ptr<NodeTeam> team) {
+    ArenaOptions options = parameter_options(named, config);
+    const bool one_copy = team && copies == ParameterCopies::per_host && config.parallel.shared_memory == "auto";
+    if (team) options.allocator = one_copy ? shared_everything(team) : shared_gradients(team);
+    options.values_are_there = one_copy && world.rank() != 0;
+    node_ = std::move(team);
+    parameters_ = std::make_unique<Arena>(named, options);
+    optimizer_ = make_optimizer(config.optim, *parameters_);
+  });
+}
+
+bool Learner::common_parameters() const {
+  return node_ && !parameters_->flats().empty() && node_->is_common(parameters_->flats().front().values.data_ptr());
+}
 
 int Learner::backwards(const Piece& piece) const {
   if (piece.size() == 0) return 0;

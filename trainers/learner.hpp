@@ -16,15 +16,21 @@
 namespace tugline {
 
 class Communicator;
+class NodeTeam;
 class World;
+
+/// How many copies of parameters and optimizer state there are where ranks share memory. One per host is the fast and small way for
+/// training; whoever writes parameters by other ways than the optimizer needs one per rank.
+enum class ParameterCopies { per_rank, per_host };
 
 /// A model that can learn: model, task, arenas and optimizer, built from one config alike on every rank. One thread.
 class Learner {
  public:
   /// Collective: ranks agree on names, shapes and dtypes of parameters and buffers, and all start from rank 0's values. Throws
   /// AgreedError: ExitCode::disagree, or ExitCode::config when config, data and model do not fit together. `task` replaces config.task.
+  /// `copies` is a wish: where ranks cannot share memory there is one per rank. `world` must outlive it.
   Learner(const RunConfig& config, const ModelRegistry& models, const SampleSpec& spec, World& world,
-          std::unique_ptr<Task> task = nullptr);
+          std::unique_ptr<Task> task = nullptr, ParameterCopies copies = ParameterCopies::per_rank);
   ~Learner();
 
   Model& model() { return *model_; }
@@ -32,6 +38,10 @@ class Learner {
   Arena& parameters() { return *parameters_; }
   Arena& buffers() { return *buffers_; }
   Optimizer& optimizer() { return *optimizer_; }
+  /// Where the gradients of all ranks lie; null when they go by message. For SyncOptions.
+  const std::shared_ptr<NodeTeam>& node() const { return node_; }
+  /// There is one copy of parameters and optimizer slots for all ranks of the host; only rank 0 may write it outside a step.
+  bool common_parameters() const;
   /// Its batch norm sums over all ranks in each pass; see require_sync_batch_norm_fits().
   bool sync_batch_norm() const { return batch_norm_ != nullptr; }
 
@@ -51,12 +61,15 @@ class Learner {
   EvalSums evaluate(const Batch& batch);
 
  private:
+  void make_arenas(const RunConfig& config, World& world, ParameterCopies copies);
+
   std::uint64_t seed_;
   std::int64_t micro_batch_;
   bool float64_;
   bool channels_last_;
   std::shared_ptr<Model> model_;
   std::unique_ptr<Task> task_;
+  std::shared_ptr<NodeTeam> node_;
   std::unique_ptr<Arena> parameters_;
   std::unique_ptr<Arena> buffers_;
   std::unique_ptr<Optimizer> optimizer_;

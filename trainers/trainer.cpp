@@ -152,7 +152,8 @@ bool Trainer::resume() {
   for (const auto& sentence : skipped) self.warn(sentence);
   chosen = self.world().control().broadcast(chosen, 0);
   if (chosen.empty()) return false;
-  agree(self.world().control(), [&] {
+  self.state.parameters_elsewhere = self.parts.learner.common_parameters() && self.world().rank() != 0;
+  agree(self.world().control(), [&] {   // and the barrier after which all see the common copy
     const Checkpoint checkpoint = read_checkpoint(chosen);
     try {
       restore(checkpoint, self.state);
@@ -344,7 +345,8 @@ TrainResult Trainer::run() {
   const Schedule schedule(config.optim, {self.plan.total_steps, self.plan.steps_per_epoch(), config.data.batch});
   self.strategy = std::make_unique<SyncStrategy>(
       self.world().communicator(), self.world().control(), self.parts.learner.parameters(), self.parts.learner.optimizer(),
-      schedule, self.plan, SyncOptions{config.optim.clip_norm, config.optim.clip_value, self.progress().step}, self.parts.clock);
+      schedule, self.plan, SyncOptions{config.optim.clip_norm, config.optim.clip_value, self.progress().step, self.parts.learner.node()},
+      self.parts.clock);
 
   if (self.stopped_early()) return self.finish(Ending::early_stop);   // an earlier attempt was cut short after it
   double last = self.parts.clock.seconds();

@@ -145,6 +145,7 @@ struct ParallelConfig {
   std::string backend = "auto";  // auto | mpi | threads
   double bucket_mib = 4;
   double first_bucket_mib = 1;
+  std::string shared_memory = "auto";   // auto | gradients | off
   std::int64_t threads = 0;      // intra-op threads per rank; 0: by the cores this rank may use
 };
 

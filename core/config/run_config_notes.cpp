@@ -129,6 +129,8 @@ const std::vector<Note>& notes() {
       {"parallel.backend", "what carries the messages; auto: mpi under mpirun", "", one_of("auto", "mpi", "threads")},
       {"parallel.bucket_mib", "gradients sent as one", "MiB", above(0)},
       {"parallel.first_bucket_mib", "size of the first bucket, which starts the overlap", "MiB", above(0)},
+      {"parallel.shared_memory", "what ranks of one host have in common; auto: gradients, parameters and optimizer state", "",
+       one_of("auto", "gradients", "off")},
       {"parallel.threads", "compute threads per rank; 0: by the cores it may use", "threads", within(0, 4096)},
 
       {"overfit.samples", "how many samples `tugline overfit` must learn by heart", "samples", at_least(1)},

@@ -18,14 +18,6 @@ namespace {
 
 constexpr std::int64_t kAlignmentBytes = 64;   // a cache line: neighbours owned by different ranks never share one
 
-std::shared_ptr<void> host_memory(std::size_t bytes, const std::string&) {
-  const std::size_t rounded = (bytes + kAlignmentBytes - 1) / kAlignmentBytes * kAlignmentBytes;
-  void* memory = std::aligned_alloc(kAlignmentBytes, std::max<std::size_t>(rounded, kAlignmentBytes));
-  if (memory == nullptr) throw std::bad_alloc();
-  std::memset(memory, 0, std::max<std::size_t>(rounded, kAlignmentBytes));
-  return {memory, std::free};
-}
-
 at::Tensor flat_tensor(const ArenaAllocator& allocate, std::int64_t count, at::ScalarType type, const std::string& what) {
   std::shared_ptr<void> memory = allocate(static_cast<std::size_t>(count) * c10::elementSize(type), what);
   void* data = memory.get();
@@ -45,6 +37,14 @@ std::int64_t padded(std::int64_t count, std::int64_t element_bytes) {
 }
 
 }  // namespace
+
+std::shared_ptr<void> host_memory(std::size_t bytes) {
+  const std::size_t rounded = std::max<std::size_t>((bytes + kAlignmentBytes - 1) / kAlignmentBytes, 1) * kAlignmentBytes;
+  void* memory = std::aligned_alloc(kAlignmentBytes, rounded);
+  if (memory == nullptr) throw std::bad_alloc();
+  std::memset(memory, 0, rounded);
+  return {memory, std::free};
+}
 
 struct Arena::Impl {
   ArenaOptions options;
@@ -75,7 +75,7 @@ struct Arena::Impl {
 Arena::Arena(const std::vector<NamedTensor>& parameters, ArenaOptions options) : impl_(std::make_unique<Impl>()) {
   Impl& self = *impl_;
   self.options = std::move(options);
-  if (!self.options.allocator) self.options.allocator = host_memory;
+  if (!self.options.allocator) self.options.allocator = [](std::size_t bytes, const std::string&) { return host_memory(bytes); };
   std::vector<const c10::TensorImpl*> seen;
   for (const bool trainable : {true, false}) {
     for (const auto& [name, tensor] : parameters) {
@@ -169,7 +169,7 @@ void Arena::Impl::bind(const std::vector<at::ScalarType>& types, const std::vect
     at::Tensor old = slots[i].parameter.detach();
     if (!old.is_non_overlapping_and_dense()) old = old.contiguous();
     shapes.push_back(view_at(flats[static_cast<std::size_t>(slots[i].range.buffer)].values, slots[i].range.begin, old));
-    shapes[i].copy_(old);
+    if (!options.values_are_there) shapes[i].copy_(old);
     slots[i].parameter.set_data(value_view(i));
     if (slots[i].bucket >= 0) slots[i].parameter.mutable_grad() = gradient_view(i);
   }
@@ -247,25 +247,27 @@ bool Arena::Impl::rebind_values(std::size_t index) {
   return true;
 }
 
-int Arena::rebind() {
+int Arena::rebind_values() {
   int restored = 0;
   const at::NoGradGuard no_grad;
   for (std::size_t i = 0; i < impl_->slots.size(); ++i) restored += impl_->rebind_values(i) ? 1 : 0;
+  return restored;
+}
+
+int Arena::rebind() {
+  int restored = rebind_values();
   for (std::size_t i = 0; i < impl_->slots.size(); ++i) restored += rebind_gradient(i) ? 1 : 0;
   return restored;
 }
 
-bool Arena::rebind_gradient(std::size_t index) {
+bool Arena::rebind_gradient(std::size_t index, bool keep) {
   Slot& slot = impl_->slots[index];
   if (slot.bucket < 0 || impl_->gradient_bound(index)) return false;
   const at::NoGradGuard no_grad;
   const at::Tensor old = slot.parameter.grad();
   const at::Tensor view = impl_->gradient_view(index);
-  if (old.defined()) {
-    view.copy_(old.layout() == at::kStrided ? old.detach() : old.detach().to_dense());
-  } else {
-    view.zero_();
-  }
+  if (keep && old.defined()) view.copy_(old.layout() == at::kStrided ? old.detach() : old.detach().to_dense());
+  if (keep && !old.defined()) view.zero_();
   slot.parameter.mutable_grad() = view;
   return true;
 }

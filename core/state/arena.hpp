@@ -22,6 +22,7 @@ struct Range {
 /// Gives zeroed, 64-byte aligned memory for one flat buffer; the result keeps it alive. Default: host memory.
 /// `what` is "parameters", "gradients", "buffers" or an optimizer slot's name.
 using ArenaAllocator = std::function<std::shared_ptr<void>(std::size_t bytes, const std::string& what)>;
+std::shared_ptr<void> host_memory(std::size_t bytes);
 
 struct NamedTensor {
   std::string name;
@@ -33,6 +34,7 @@ struct ArenaOptions {
   std::int64_t first_bucket_bytes = 1 << 20;  ///< the first to leave during backward is small
   std::function<int(const std::string& name)> group_of;  ///< parameter group of a name; null: all in group 0
   ArenaAllocator allocator;                   ///< null: host memory
+  bool values_are_there = false;              ///< the allocator's memory holds the values, another rank's: bind to them, copy nothing
 };
 
 /// All parameters of a model as views of one flat buffer per dtype, all gradients as views of a second with the same layout.
@@ -90,8 +92,9 @@ class Arena {
   /// Checks every binding by pointer and restores what broke; a detached gradient's contents are copied in, a gradient
   /// that was set to none counts as zero. Returns how many were restored. Throws Error when a shape has changed.
   int rebind();
-  /// The same for the gradient of one slot.
-  bool rebind_gradient(std::size_t slot);
+  /// The same for the values alone, and for the gradient of one slot; `keep` false: what it holds afterwards does not matter.
+  int rebind_values();
+  bool rebind_gradient(std::size_t slot, bool keep = true);
 
  private:
   struct Impl;

@@ -1,40 +1,103 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/state/bucket_hooks.hpp"
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
 #include "tugline/core/state/arena.hpp"
 
 namespace tugline {
+namespace {
+
+/// The exponent of infinity and NaN. Loops of integers, which the compiler makes into vectors.
+std::uint32_t is_special(float value) {
+  return static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(value) & 0x7f800000u) == 0x7f800000u);
+}
+
+bool copy_finite(const float* __restrict from, float* __restrict to, std::int64_t count) {
+  std::uint32_t special = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    special |= is_special(from[i]);
+    to[i] = from[i];
+  }
+  return special == 0;
+}
+
+bool all_finite(const at::Tensor& dense) {
+  if (dense.scalar_type() == at::kFloat) {
+    std::uint32_t special = 0;
+    const float* values = dense.const_data_ptr<float>();
+    for (std::int64_t i = 0; i < dense.numel(); ++i) special |= is_special(values[i]);
+    return special == 0;
+  }
+  return std::isfinite(dense.sum(at::kDouble).item<double>());
+}
+
+}  // namespace
 
 struct BucketHooks::Impl {
   Arena& arena;
   std::function<void(int)> ready;
-  std::vector<int> passes_left;     // per slot
-  std::vector<int> slots_left;      // per bucket
-  std::vector<char> reported;       // per bucket
+  std::vector<int> passes_left{};     // per slot
+  std::vector<char> empty{};          // per slot: its place holds nothing of this step yet
+  std::vector<int> slots_left{};      // per bucket
+  std::vector<char> reported{};       // per bucket
+  bool finite = true;
+  std::vector<std::shared_ptr<torch::autograd::Node>> accumulators{};   // per slot; autograd itself lets go of unused ones
 
-  void on_gradient(std::size_t index) {
-    if (index >= passes_left.size() || passes_left[index] == 0 || --passes_left[index] > 0) return;
-    // zero_grad() may have set the gradient to none before this pass: then it is not in the arena yet.
-    arena.rebind_gradient(index);
+  /// False: autograd accumulates it as usual.
+  bool take(std::size_t index, const at::Tensor& gradient) {
+    if (index >= passes_left.size() || passes_left[index] == 0 || !gradient.defined()) return false;
+    store(index, gradient);
+    if (--passes_left[index] > 0) return true;
     const auto bucket = static_cast<std::size_t>(arena.slots()[index].bucket);
-    if (--slots_left[bucket] > 0) return;
+    if (--slots_left[bucket] > 0) return true;
     reported[bucket] = 1;
     ready(static_cast<int>(bucket));
+    return true;
+  }
+
+  void store(std::size_t index, const at::Tensor& gradient) {
+    const at::NoGradGuard no_grad;
+    // The user may have set it to none since arm().
+    const bool was_none = !arena.slots()[index].parameter.grad().defined();
+    arena.rebind_gradient(index, !was_none && !empty[index]);
+    at::Tensor place = arena.slots()[index].parameter.grad();
+    if (!empty[index] && !was_none) {
+      place.add_(gradient);
+      finite = (passes_left[index] > 1 || all_finite(place)) && finite;
+    } else if (gradient.scalar_type() == at::kFloat && place.scalar_type() == at::kFloat && gradient.layout() == at::kStrided &&
+               gradient.strides() == place.strides() && !gradient.is_neg()) {   // dense: the arena's views are
+      finite = copy_finite(gradient.const_data_ptr<float>(), place.data_ptr<float>(), place.numel()) && finite;
+    } else {
+      place.copy_(gradient.layout() == at::kStrided ? gradient : gradient.to_dense());
+      finite = all_finite(place) && finite;
+    }
+    empty[index] = 0;
   }
 };
 
 namespace {
 
+/// Takes the gradient before autograd accumulates it; an undefined one is what then arrives there, and is left alone.
 template <typename Impl>
-class OnGradient final : public torch::autograd::PostAccumulateGradHook {
+class OnGradient final : public torch::autograd::FunctionPreHook {
  public:
   OnGradient(std::weak_ptr<Impl> owner, std::size_t index) : owner_(std::move(owner)), index_(index) {}
-  void operator()(const torch::autograd::Variable&) override {
-    if (const auto owner = owner_.lock()) owner->on_gradient(index_);
+  torch::autograd::variable_list operator()(const torch::autograd::variable_list& gradients) override {
+    const auto owner = owner_.lock();
+    if (owner && owner->take(index_, gradients.at(0))) return {at::Tensor()};
+    return gradients;
   }
+  bool belongs_to(const std::shared_ptr<Impl>& owner) const { return !owner_.owner_before(owner) && !owner.owner_before(owner_); }
 
  private:
   std::weak_ptr<Impl> owner_;
@@ -44,32 +107,55 @@ class OnGradient final : public torch::autograd::PostAccumulateGradHook {
 }  // namespace
 
 BucketHooks::BucketHooks(Arena& arena, std::function<void(int)> ready)
-    : impl_(std::make_shared<Impl>(Impl{arena, std::move(ready), {}, {}, {}})) {
+    : impl_(std::make_shared<Impl>(Impl{.arena = arena, .ready = std::move(ready)})) {
   for (std::size_t i = 0; i < arena.slots().size(); ++i) {
     if (arena.slots()[i].bucket < 0) continue;
-    torch::autograd::impl::set_post_acc_grad_hooks(arena.slots()[i].parameter, std::make_unique<OnGradient<Impl>>(impl_, i));
+    auto accumulator = torch::autograd::impl::grad_accumulator(arena.slots()[i].parameter);
+    accumulator->add_pre_hook(std::make_unique<OnGradient<Impl>>(impl_, i));
+    impl_->accumulators.push_back(std::move(accumulator));
   }
 }
 
 BucketHooks::~BucketHooks() {
-  for (const auto& slot : impl_->arena.slots()) {
-    if (slot.bucket >= 0) torch::autograd::impl::set_post_acc_grad_hooks(slot.parameter, nullptr);
+  for (const auto& accumulator : impl_->accumulators) {
+    std::erase_if(accumulator->pre_hooks(), [&](const auto& hook) {
+      const auto* ours = dynamic_cast<const OnGradient<Impl>*>(hook.get());
+      return ours != nullptr && ours->belongs_to(impl_);
+    });
   }
 }
 
-void BucketHooks::arm(int backwards) {
-  const auto& slots = impl_->arena.slots();
-  const auto& buckets = impl_->arena.buckets();
-  impl_->passes_left.assign(slots.size(), backwards);
-  impl_->slots_left.clear();
-  for (const auto& bucket : buckets) impl_->slots_left.push_back(static_cast<int>(bucket.slots.size()));
-  impl_->reported.assign(buckets.size(), 0);
+void BucketHooks::arm(int backwards, Before before) {
+  Impl& self = *impl_;
+  const auto& slots = self.arena.slots();
+  const auto& buckets = self.arena.buckets();
+  self.passes_left.assign(slots.size(), backwards);
+  self.finite = true;
+  self.empty.assign(slots.size(), 0);
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i].bucket < 0) continue;
+    self.empty[i] = before == Before::forgotten || !slots[i].parameter.grad().defined();
+    self.arena.rebind_gradient(i, !self.empty[i]);
+  }
+  self.slots_left.clear();
+  for (const auto& bucket : buckets) self.slots_left.push_back(static_cast<int>(bucket.slots.size()));
+  self.reported.assign(buckets.size(), 0);
 }
 
-std::vector<int> BucketHooks::unfinished() const {
+bool BucketHooks::finite() const { return impl_->finite; }
+
+std::vector<int> BucketHooks::finish() {
+  Impl& self = *impl_;
+  std::fill(self.passes_left.begin(), self.passes_left.end(), 0);
+  for (std::size_t i = 0; i < self.empty.size(); ++i) {
+    if (!self.empty[i]) continue;
+    at::Tensor gradients = self.arena.gradients(self.arena.slots()[i].range);
+    std::memset(gradients.data_ptr(), 0, gradients.nbytes());
+    self.empty[i] = 0;
+  }
   std::vector<int> result;
-  for (std::size_t b = 0; b < impl_->reported.size(); ++b) {
-    if (!impl_->reported[b]) result.push_back(static_cast<int>(b));
+  for (std::size_t b = 0; b < self.reported.size(); ++b) {
+    if (!self.reported[b]) result.push_back(static_cast<int>(b));
   }
   return result;
 }

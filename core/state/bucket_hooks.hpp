@@ -9,8 +9,11 @@ namespace tugline {
 
 class Arena;
 
-/// Tells when backward has filled a bucket of the arena. Hooks every trainable parameter; takes the hooks off again in the
-/// destructor. Runs on the thread that calls backward() (CPU). The arena must outlive it.
+/// Moves gradients into the arena as backward makes them, and tells when a bucket is full. Hooks every trainable parameter; takes the
+/// hooks off again in the destructor. Runs on the thread that calls backward() (CPU). The arena must outlive it.
+///
+/// The first gradient of a step is copied into its place, later ones are added: nothing has to be zeroed before, and nothing is added to
+/// zeros. While not armed it leaves backward alone.
 class BucketHooks {
  public:
   /// `ready` gets each bucket's number once per step, as its last gradient arrives; what it throws reaches backward().
@@ -19,11 +22,16 @@ class BucketHooks {
   BucketHooks(const BucketHooks&) = delete;
   BucketHooks& operator=(const BucketHooks&) = delete;
 
+  /// What the arena's gradients are worth when a step begins. `kept`: they are added to, but for those that were set to none.
+  enum class Before { forgotten, kept };
   /// The next `backwards` passes make up one step; buckets are ready during the last. Until the first call, and after a step,
-  /// nothing is reported.
-  void arm(int backwards);
-  /// Buckets not reported since arm(): some of their parameters got no gradient.
-  std::vector<int> unfinished() const;
+  /// nothing is reported. Binds gradients that were detached from the arena.
+  void arm(int backwards, Before before = Before::forgotten);
+  /// Ends the step: parameters that got no gradient have zero (or what was kept). Returns the buckets not reported since arm().
+  std::vector<int> finish();
+  /// All gradients of the step so far are finite: looked at while they are stored, when they pass through the cache anyway. Not those
+  /// kept from before that got none.
+  bool finite() const;
 
  private:
   struct Impl;

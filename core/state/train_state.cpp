@@ -188,7 +188,9 @@ void restore(const Checkpoint& checkpoint, TrainState& state) {
     require_same_data(normalisation.stddev, state.normalisation.stddev, "standard deviation");
   }
   const at::NoGradGuard no_grad;
-  const Visit copy = [&](const std::string& path, const at::Tensor& view) { copy_in(checkpoint, path, view); };
+  const Visit copy = [&](const std::string& path, const at::Tensor& view) {
+    if (!state.parameters_elsewhere || path.starts_with("/buffers/")) copy_in(checkpoint, path, view);
+  };
   visit_model(state.parameters, state.buffers, copy);
   visit_slots(state, copy);
   state.progress = progress;

@@ -38,6 +38,7 @@ struct TrainState {
   std::vector<Optimizer::SlotBuffer>& slots;
   Progress progress;
   Normalisation normalisation;
+  bool parameters_elsewhere = false;   ///< parameters and slots are a copy in common with another rank, who alone restores them
 };
 
 /// A copy of a state that can be written while training goes on: arrays of every tensor in its own shape, C order.

@@ -8,50 +8,34 @@
 
 namespace tugline {
 
-BucketReducer::BucketReducer(Communicator& communicator, Arena& arena)
-    : communicator_(communicator),
-      arena_(arena),
+BucketReducer::BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, int ranks)
+    : sum_(std::move(sum)),
+      alone_(ranks == 1),
       ready_(arena.buckets().size(), 0),
       hooks_(arena, [this](int bucket) { on_ready(bucket); }) {}
 
-void BucketReducer::arm(int backwards) {
+void BucketReducer::arm(int backwards, BucketHooks::Before before) {
   std::fill(ready_.begin(), ready_.end(), 0);
   next_ = 0;
-  under_way_.clear();
-  hooks_.arm(backwards);
+  sum_->begin();
+  hooks_.arm(backwards, before);
 }
 
 void BucketReducer::on_ready(int bucket) {
   ready_[static_cast<std::size_t>(bucket)] = 1;
   launch_ready();
-  // MPI moves data only inside its calls: give it a chance each time backward hands us the thread.
-  for (auto& work : under_way_) work->test();
+  sum_->progress();
 }
 
 void BucketReducer::launch_ready() {
-  while (next_ < ready_.size() && ready_[next_]) {
-    const Range& range = arena_.buckets()[next_++].range;
-    if (communicator_.size() == 1) continue;
-    at::Tensor gradients = arena_.gradients(range);
-    under_way_.push_back(
-        communicator_.start_all_reduce(gradients.data_ptr(), range.size(), dtype_of(gradients), ReduceOp::sum));
-  }
+  while (next_ < ready_.size() && ready_[next_]) sum_->start(static_cast<int>(next_++));
 }
 
 void BucketReducer::finish() {
+  hooks_.finish();
   std::fill(ready_.begin(), ready_.end(), 1);
   launch_ready();
-  for (auto& work : under_way_) work->wait();
-  under_way_.clear();
-}
-
-std::int64_t BucketReducer::bytes() const {
-  if (communicator_.size() == 1) return 0;
-  std::int64_t bytes = 0;
-  for (const auto& bucket : arena_.buckets()) {
-    bytes += bucket.range.size() * arena_.flats()[static_cast<std::size_t>(bucket.range.buffer)].gradients.element_size();
-  }
-  return bytes;
+  sum_->finish();
 }
 
 DType dtype_of(const at::Tensor& tensor) {

@@ -9,6 +9,7 @@
 #include "tugline/core/optim/clip.hpp"
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/core/state/arena.hpp"
+#include "tugline/parallel/node/node_team.hpp"
 #include "tugline/parallel/sync/bucket_reducer.hpp"
 
 namespace tugline {
@@ -17,6 +18,7 @@ namespace {
 /// One rank's part of a step on the wire; doubles only, so that it is the same bytes everywhere.
 struct Record {
   double weight, loss_sum, correct, counted, samples, stop, save, data_seconds, compute_seconds;
+  double finite, squares;   // of this rank's slices of the summed gradient
 };
 
 }  // namespace
@@ -35,19 +37,28 @@ struct SyncStrategy::Impl {
   Piece current;
   double nominal_weight = 1;
   std::vector<Record> records;
-  std::vector<Range> ranges;   // of all buckets
+  std::vector<Range> slices;               // of all buckets: what this rank looks at
+  std::vector<Arena::Segment> segments;    // what it steps: everything, or its slices of the common copy
 
   Impl(Communicator& gradients, Communicator& control_in, Arena& arena_in, Optimizer& optimizer_in, Schedule schedule_in,
        StepPlan plan_in, SyncOptions options_in, const Clock& clock_in)
       : control(control_in), arena(arena_in), optimizer(optimizer_in), schedule(schedule_in), plan(plan_in),
-        options(options_in), clock(clock_in), reducer(gradients, arena_in), rank(gradients.rank()), size(gradients.size()),
-        step(options_in.first_step), records(static_cast<std::size_t>(size)) {
-    for (const auto& bucket : arena.buckets()) ranges.push_back(bucket.range);
+        options(std::move(options_in)), clock(clock_in),
+        reducer(arena_in, options.node ? make_node_sum(options.node, arena_in) : make_message_sum(gradients, arena_in),
+                gradients.size()),
+        rank(gradients.rank()), size(gradients.size()), step(options.first_step), records(static_cast<std::size_t>(size)) {
+    for (const auto& bucket : arena.buckets()) slices.push_back(slice_of(bucket.range, rank, size));
+    for (const auto& segment : arena.segments()) {
+      Arena::Segment mine = segment;
+      if (!reducer.sum().sums_everywhere()) {
+        const Range& slice = slices[static_cast<std::size_t>(segment.bucket)];
+        mine.range.begin = std::max(mine.range.begin, slice.begin);
+        mine.range.end = std::min(mine.range.end, slice.end);
+      }
+      if (mine.range.begin < mine.range.end) segments.push_back(mine);
+    }
   }
 
-  std::unique_ptr<Work> start_records(const Record& mine) {
-    return control.start_all_gather(&mine, sizeof mine, records.data());
-  }
   StepFacts add_up(const StepReport& report) const;
   void check_gradients(StepFacts& facts) const;
   void step_optimizer(StepFacts& facts);
@@ -55,7 +66,7 @@ struct SyncStrategy::Impl {
 
 SyncStrategy::SyncStrategy(Communicator& gradients, Communicator& control, Arena& arena, Optimizer& optimizer,
                            Schedule schedule, StepPlan plan, SyncOptions options, const Clock& clock)
-    : impl_(std::make_unique<Impl>(gradients, control, arena, optimizer, schedule, plan, options, clock)) {}
+    : impl_(std::make_unique<Impl>(gradients, control, arena, optimizer, schedule, plan, std::move(options), clock)) {}
 SyncStrategy::~SyncStrategy() = default;
 
 std::optional<Piece> SyncStrategy::next_piece() {
@@ -70,8 +81,7 @@ std::optional<Piece> SyncStrategy::upcoming(const Piece& piece) const {
 }
 
 void SyncStrategy::begin_step(int backwards, double nominal_weight) {
-  impl_->arena.rebind();
-  impl_->arena.zero_gradients();
+  impl_->arena.rebind_values();
   impl_->nominal_weight = nominal_weight;
   impl_->reducer.arm(backwards);
 }
@@ -79,17 +89,19 @@ void SyncStrategy::begin_step(int backwards, double nominal_weight) {
 StepFacts SyncStrategy::finish_step(const StepReport& report) {
   Impl& self = *impl_;
   const double start = self.clock.seconds();
+  self.reducer.finish();
   const Record mine{report.weight, report.loss_sum, report.correct, report.counted,
                     static_cast<double>(self.current.size()), static_cast<double>(report.stop),
-                    static_cast<double>(report.save), report.data_seconds, report.compute_seconds};
-  auto records = self.start_records(mine);
-  self.reducer.finish();
-  records->wait();
+                    static_cast<double>(report.save), report.data_seconds, report.compute_seconds,
+                    static_cast<double>(self.reducer.finite()),
+                    self.options.clip_norm > 0 ? squared_norm(self.arena, self.slices) : 0};
+  self.control.all_gather(&mine, sizeof mine, self.records.data());
   const double exchanged = self.clock.seconds();
 
   StepFacts facts = self.add_up(report);
   self.check_gradients(facts);
   self.step_optimizer(facts);
+  if (!self.reducer.sum().sums_everywhere()) self.options.node->barrier();   // all see what all have stepped
   // What a rank spends here is first waiting for slower ranks, and only beyond that communication.
   facts.wait_seconds = std::min(facts.wait_seconds, exchanged - start);
   facts.exposed_seconds = exchanged - start - facts.wait_seconds;
@@ -118,30 +130,28 @@ StepFacts SyncStrategy::Impl::add_up(const StepReport& report) const {
   facts.data_seconds = report.data_seconds;
   facts.compute_seconds = report.compute_seconds;
   facts.wait_seconds = slowest - report.data_seconds - report.compute_seconds;
-  facts.bytes_sent = reducer.bytes();
+  facts.bytes_sent = reducer.sum().bytes();
   facts.lr = schedule.lr(current.step);
   return facts;
 }
 
-/// The summed gradients are the same bits on every rank, so every rank comes to the same answer without asking.
+/// Each rank has looked at its slices; every rank adds up the same records and comes to the same answer.
 void SyncStrategy::Impl::check_gradients(StepFacts& facts) const {
   if (!facts.finite || facts.weight <= 0) return;
-  if (options.clip_norm > 0) {
-    facts.gradient_norm = std::sqrt(squared_norm(arena, ranges)) * nominal_weight / facts.weight;
-    facts.finite = std::isfinite(facts.gradient_norm);
-    return;
+  double squares = 0;
+  for (const Record& record : records) {
+    squares += record.squares;
+    if (record.finite == 0) facts.finite = false;
   }
-  for (const auto& flat : arena.flats()) {
-    if (flat.gradients.defined() && !std::isfinite(flat.gradients.sum().item<double>())) facts.finite = false;
-  }
+  if (options.clip_norm > 0) facts.gradient_norm = std::sqrt(squares) * nominal_weight / facts.weight;
 }
 
 void SyncStrategy::Impl::step_optimizer(StepFacts& facts) {
   if (!facts.finite || facts.weight <= 0) return;
   double scale = nominal_weight / facts.weight;
   if (options.clip_norm > 0) scale *= clip_factor(facts.gradient_norm, options.clip_norm);
-  if (options.clip_value > 0) clip_by_value(arena, ranges, options.clip_value / scale);
-  for (const auto& segment : arena.segments()) {
+  for (const auto& segment : segments) {
+    if (options.clip_value > 0) clip_by_value(arena, std::span(&segment.range, 1), options.clip_value / scale);
     optimizer.step(segment.range, segment.group, facts.lr, current.step + 1, scale);
   }
 }

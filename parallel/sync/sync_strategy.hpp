@@ -12,6 +12,7 @@
 namespace tugline {
 
 class Arena;
+class NodeTeam;
 class Optimizer;
 
 /// How an epoch's sample order is cut into steps; the same on every rank.
@@ -32,10 +33,12 @@ struct SyncOptions {
   double clip_norm = 0;            ///< 0: off
   double clip_value = 0;           ///< 0: off
   std::int64_t first_step = 0;     ///< where a resumed run goes on
+  std::shared_ptr<NodeTeam> node;  ///< the ranks share memory, in which the arena's gradients lie; null: gradients go by message
 };
 
 /// Synchronous SGD: each bucket of the gradient arena is summed over all ranks while backward still runs (Li et al. 2020,
-/// "PyTorch Distributed"), then every rank makes the same optimizer step. Buckets always leave in one order, so a rank whose
+/// "PyTorch Distributed"), then every rank makes the same optimizer step; ranks that have one copy of the parameters in common step
+/// a slice of it each (Rajbhandari et al. 2020, "ZeRO", within one host). Buckets always leave in one order, so a rank whose
 /// piece is empty or whose parameters got no gradient takes part like any other.
 class SyncStrategy final : public Strategy {
  public:

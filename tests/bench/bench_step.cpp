@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// One training step of Tugline against the same model in a bare LibTorch loop, alternated in one process:
-//   mpirun -n 2 bench_step [--quick]
+// One training step of Tugline against the same model in plain LibTorch loops, alternated in one process:
+//   mpirun -n 2 bench_step [--quick] [CASE...]
 //   mpirun -n 2 bench_step --ours mlp-64       prints milliseconds per step of Tugline's loop alone, for scripts/bench/ddp.sh
-// The bare loop runs on every rank at once (as many copies as ranks, no communication), with torch::optim as a user would
-// write it. Prints one JSON object per case on rank 0. Both sides are checked: equal losses on one rank, equal parameters on several.
+// The plain loops run on every rank at once (as many copies as ranks, no communication): one with torch::optim as a user would write
+// it, one with ATen's fused kernel on flat buffers. Prints a JSON object per case and peer on rank 0. All sides are checked: equal
+// losses on one rank, equal parameters on several.
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include "tugline/core/clock.hpp"
 #include "tugline/core/config/load.hpp"
 #include "tugline/core/data/loader.hpp"
+#include "tugline/core/models/module_tensors.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/learner.hpp"
@@ -28,25 +30,38 @@ using namespace tugline;
 struct Case {
   std::string name;
   std::string model;        // YAML
-  std::string input;        // "features" or "image"
+  std::string input;        // "features", "image" or "tokens"
   std::int64_t batch_per_rank;
+  std::string optimizer;    // "sgd" with momentum, or "adamw"
+  std::string title() const { return fmt::format("{}-{}{}", name, batch_per_rank, optimizer == "sgd" ? "" : "-" + optimizer); }
 };
+
+constexpr std::int64_t kSequence = 64, kVocabulary = 65;
 
 /// Random inputs of a fixed shape with labels that depend on them, all in memory.
 class BenchData final : public Dataset {
  public:
-  BenchData(std::vector<std::int64_t> shape, std::int64_t samples) : samples_(samples) {
-    spec_.input_shape = std::move(shape);
-    spec_.num_classes = 10;
+  BenchData(const std::string& kind, std::int64_t samples) : samples_(samples) {
     torch::manual_seed(7);
-    inputs_ = torch::randn({samples, spec_.input_bytes() / 4});
+    if (kind == "tokens") {
+      spec_.input_shape = spec_.target_shape = {kSequence};
+      spec_.input_dtype = DType::int64;
+      spec_.num_classes = kVocabulary;
+      inputs_ = torch::randint(kVocabulary, {samples, kSequence}, torch::kLong);
+      targets_ = inputs_.roll(-1, 1).contiguous();
+      return;
+    }
+    spec_.input_shape = kind == "image" ? std::vector<std::int64_t>{1, 28, 28} : std::vector<std::int64_t>{784};
+    spec_.num_classes = 10;
+    inputs_ = torch::randn({samples, 784});
     targets_ = inputs_.slice(1, 0, 10).argmax(1).contiguous();
   }
   const SampleSpec& spec() const override { return spec_; }
   std::int64_t size() const override { return samples_; }
   void read(std::int64_t index, std::span<std::byte> input, std::span<std::byte> target) const override {
-    std::memcpy(input.data(), inputs_.data_ptr<float>() + index * inputs_.size(1), input.size());
-    std::memcpy(target.data(), targets_.data_ptr<std::int64_t>() + index, target.size());
+    std::memcpy(input.data(), static_cast<const std::byte*>(inputs_.data_ptr()) + static_cast<std::size_t>(index) * input.size(), input.size());
+    std::memcpy(target.data(), static_cast<const std::byte*>(targets_.data_ptr()) + static_cast<std::size_t>(index) * target.size(),
+                target.size());
   }
   std::uint64_t fingerprint() const override { return 0; }
   bool cheap() const override { return true; }
@@ -63,11 +78,12 @@ class BenchData final : public Dataset {
 class TuglineLoop {
  public:
   TuglineLoop(World& world, const RunConfig& config, std::shared_ptr<BenchData> data)
-      : learner_(config, ModelRegistry(), data->spec(), world),
+      : learner_(config, ModelRegistry(), data->spec(), world, nullptr, ParameterCopies::per_host),
         order_(std::make_shared<SampleOrder>(data->size(), 0, false)),
         loader_(data, order_, nullptr, 0, LoaderOptions{}),
         strategy_(world.communicator(), world.control(), learner_.parameters(), learner_.optimizer(),
-                  Schedule(config.optim, {1 << 30, 1, config.data.batch}), {data->size(), config.data.batch, true, 1 << 30}, {}) {}
+                  Schedule(config.optim, {1 << 30, 1, config.data.batch}), {data->size(), config.data.batch, true, 1 << 30},
+                  {.node = learner_.node()}) {}
   double step() {
     const Piece piece = *strategy_.next_piece();
     strategy_.begin_step(1, learner_.nominal_weight(piece));
@@ -82,31 +98,76 @@ class TuglineLoop {
   SyncStrategy strategy_;
 };
 
-class BareLoop {
+/// What both plain loops do before the optimizer's step: the mean loss of the next batch.
+class PlainLoop {
  public:
-  BareLoop(const RunConfig& config, const BenchData& data, std::int64_t batch)
-      : model_(ModelRegistry().build(config.model, data.spec(), config.seed)),
-        optimizer_(model_->parameters(), torch::optim::SGDOptions(config.optim.lr).momentum(config.optim.momentum)),
-        inputs_(data.inputs()), targets_(data.targets()), batch_(batch), shape_(data.spec().input_shape) {
+  PlainLoop(const RunConfig& config, const BenchData& data, std::int64_t batch)
+      : model_(ModelRegistry().build(config.model, data.spec(), config.seed)), inputs_(data.inputs()), targets_(data.targets()),
+        batch_(batch), shape_(data.spec().input_shape) {
     shape_.insert(shape_.begin(), batch);
   }
-  double step() {
+
+ protected:
+  at::Tensor next_loss() {
     if ((next_ + 1) * batch_ > inputs_.size(0)) next_ = 0;
     const at::Tensor x = inputs_.narrow(0, next_ * batch_, batch_).view(shape_);
-    const at::Tensor y = targets_.narrow(0, next_++ * batch_, batch_);
-    optimizer_.zero_grad();
-    const at::Tensor loss = torch::cross_entropy_loss(model_->forward(x), y);
+    const at::Tensor y = targets_.narrow(0, next_++ * batch_, batch_).flatten();
+    const at::Tensor output = model_->forward(x);
+    return torch::cross_entropy_loss(output.view({y.numel(), -1}), y);
+  }
+  std::shared_ptr<Model> model_;
+
+ private:
+  at::Tensor inputs_, targets_;
+  std::int64_t batch_, next_ = 0;
+  std::vector<std::int64_t> shape_;
+};
+
+/// As a user would write it.
+class TorchLoop : PlainLoop {
+ public:
+  static constexpr const char* kName = "plain LibTorch loop, torch::optim, as many copies at once";
+  TorchLoop(const RunConfig& config, const BenchData& data, std::int64_t batch) : PlainLoop(config, data, batch) {
+    const OptimConfig& optim = config.optim;
+    if (optim.name == "sgd") {
+      optimizer_ = std::make_unique<torch::optim::SGD>(model_->parameters(), torch::optim::SGDOptions(optim.lr).momentum(optim.momentum));
+    } else {
+      optimizer_ = std::make_unique<torch::optim::AdamW>(model_->parameters(),
+                                                         torch::optim::AdamWOptions(optim.lr).weight_decay(optim.weight_decay));
+    }
+  }
+  double step() {
+    optimizer_->zero_grad();
+    const at::Tensor loss = next_loss();
     loss.backward();
-    optimizer_.step();
+    optimizer_->step();
     return loss.item<double>();
   }
 
  private:
-  std::shared_ptr<Model> model_;
-  torch::optim::SGD optimizer_;
-  at::Tensor inputs_, targets_;
-  std::int64_t batch_, next_ = 0;
-  std::vector<std::int64_t> shape_;
+  std::unique_ptr<torch::optim::Optimizer> optimizer_;
+};
+
+/// As fast as ATen's kernels make it: gradients accumulate into one flat buffer, which one fused call steps.
+class FlatLoop : PlainLoop {
+ public:
+  static constexpr const char* kName = "plain LibTorch loop, fused kernel on flat buffers, as many copies at once";
+  FlatLoop(const RunConfig& config, const BenchData& data, std::int64_t batch)
+      : PlainLoop(config, data, batch), arena_(named_parameters_of(*model_), {}), optimizer_(make_optimizer(config.optim, arena_)),
+        lr_(config.optim.lr) {}
+  double step() {
+    arena_.zero_gradients();
+    const at::Tensor loss = next_loss();
+    loss.backward();
+    optimizer_->step({0, 0, arena_.flats()[0].gradients.numel()}, 0, lr_, ++steps_, 1);
+    return loss.item<double>();
+  }
+
+ private:
+  Arena arena_;
+  std::unique_ptr<Optimizer> optimizer_;
+  double lr_;
+  std::int64_t steps_ = 0;
 };
 
 template <typename Loop>
@@ -121,12 +182,13 @@ double percentile(std::vector<double> values, double fraction) {
   return values[static_cast<std::size_t>(std::lround(fraction * static_cast<double>(values.size() - 1)))];
 }
 
-/// One rank: both loops see the same batches, so their losses must agree. Several: replicas must be equal bit for bit.
-void check(World& world, TuglineLoop& ours, BareLoop& bare) {
+/// One rank: all loops see the same batches, so their losses must agree. Several: replicas must be equal bit for bit.
+void check(World& world, TuglineLoop& ours, TorchLoop& torch_loop, FlatLoop& flat_loop) {
   for (int i = 0; i < 5; ++i) {
-    const double a = ours.step(), b = bare.step();
-    if (world.size() == 1 && std::abs(a - b) > 1e-4 * std::max(1.0, std::abs(b))) {
-      throw Error(fmt::format("step {}: loss {} against {} in the bare loop", i, a, b));
+    const double a = ours.step(), b = torch_loop.step(), c = flat_loop.step();
+    const double allowed = 1e-4 * std::max(1.0, std::abs(b));
+    if (world.size() == 1 && (std::abs(a - b) > allowed || std::abs(c - b) > allowed)) {
+      throw Error(fmt::format("step {}: loss {} against {} with torch::optim and {} on flat buffers", i, a, b, c));
     }
   }
   for (const auto& flat : ours.learner().parameters().flats()) {
@@ -137,67 +199,72 @@ void check(World& world, TuglineLoop& ours, BareLoop& bare) {
 }
 
 RunConfig config_of(World& world, const Case& c) {
-  return parse_config(fmt::format("data: {{batch: {}}}\nmodel: {}\noptim: {{name: sgd, lr: 0.01, momentum: 0.9}}\n",
-                                  c.batch_per_rank * world.size(), c.model), c.name);
+  const std::string optim = c.optimizer == "sgd" ? "{name: sgd, lr: 0.01, momentum: 0.9}" : "{name: adamw, lr: 0.001, weight_decay: 0}";
+  return parse_config(fmt::format("data: {{name: synthetic, batch: {}}}\ntask: {{name: {}}}\nmodel: {}\noptim: {}\n",
+                                  c.batch_per_rank * world.size(), c.input == "tokens" ? "language_model" : "classification", c.model,
+                                  optim), c.title());
 }
 
-std::shared_ptr<BenchData> data_of(World& world, const Case& c) {
-  const std::vector<std::int64_t> shape = c.input == "image" ? std::vector<std::int64_t>{1, 28, 28} : std::vector<std::int64_t>{784};
-  return std::make_shared<BenchData>(shape, std::max<std::int64_t>(2048, 4 * c.batch_per_rank * world.size()));
-}
-
-void run_case(World& world, const Case& c, int blocks) {
-  const RunConfig config = config_of(world, c);
-  const std::shared_ptr<BenchData> data = data_of(world, c);
-  TuglineLoop ours(world, config, data);
-  BareLoop bare(config, *data, c.batch_per_rank);
-  check(world, ours, bare);
-
-  std::vector<double> ratios, milliseconds;
-  for (int block = 0; block < blocks; ++block) {
-    world.control().barrier();
-    seconds_of(ours, 5);
-    const double a = seconds_of(ours, 30);
-    world.control().barrier();
-    seconds_of(bare, 5);
-    double b = seconds_of(bare, 30);
-    b = world.control().all_reduce(b, ReduceOp::max);
-    ratios.push_back(world.control().all_reduce(a, ReduceOp::max) / b);
-    milliseconds.push_back(1e3 * a);
+/// Ours and its peers on one rank of one case.
+struct Loops {
+  RunConfig config;
+  std::shared_ptr<BenchData> data;
+  TuglineLoop ours;
+  TorchLoop torch_loop;
+  FlatLoop flat_loop;
+  Loops(World& world, const Case& c)
+      : config(config_of(world, c)),
+        data(std::make_shared<BenchData>(c.input, std::max<std::int64_t>(2048, 4 * c.batch_per_rank * world.size()))),
+        ours(world, config, data), torch_loop(config, *data, c.batch_per_rank), flat_loop(config, *data, c.batch_per_rank) {
+    check(world, ours, torch_loop, flat_loop);
   }
+};
+
+/// The slowest rank's seconds per step, of 30 after 5.
+template <typename Loop>
+double block(World& world, Loop& loop) {
+  world.control().barrier();
+  seconds_of(loop, 5);
+  return world.control().all_reduce(seconds_of(loop, 30), ReduceOp::max);
+}
+
+void print(World& world, const Case& c, const char* peer, double milliseconds, const std::vector<double>& ratios, double goal) {
   if (world.rank() != 0) return;
   boost::json::object row{{"bench", "step"},
-                          {"case", fmt::format("{}-{} per rank, {} rank{}, {:.2f} ms", c.name, c.batch_per_rank, world.size(),
-                                               world.size() == 1 ? "" : "s", percentile(milliseconds, 0.5))},
+                          {"case", fmt::format("{} per rank, {} rank{}, {:.2f} ms", c.title(), world.size(), world.size() == 1 ? "" : "s",
+                                               milliseconds)},
                           {"value", percentile(ratios, 0.5)}, {"p10", percentile(ratios, 0.1)}, {"p90", percentile(ratios, 0.9)},
-                          {"unit", "x"}, {"better", "lower"}, {"peer", "bare LibTorch loop, torch::optim::SGD, as many copies at once"},
-                          {"goal", nullptr}};
+                          {"unit", "x"}, {"better", "lower"}, {"peer", peer}, {"goal", nullptr}};
+  if (world.size() == 2) row["goal"] = goal;
   std::cout << boost::json::serialize(row) << std::endl;
 }
 
-/// The slowest rank's milliseconds per step: the median of `blocks` blocks of 30.
-double milliseconds_of_ours(World& world, const Case& c, int blocks) {
-  const RunConfig config = config_of(world, c);
-  const std::shared_ptr<BenchData> data = data_of(world, c);
-  TuglineLoop ours(world, config, data);
-  BareLoop bare(config, *data, c.batch_per_rank);
-  check(world, ours, bare);
-  std::vector<double> milliseconds;
-  for (int block = 0; block < blocks; ++block) {
-    world.control().barrier();
-    seconds_of(ours, 5);
-    milliseconds.push_back(1e3 * world.control().all_reduce(seconds_of(ours, 30), ReduceOp::max));
+void run_case(World& world, const Case& c, int blocks) {
+  Loops loops(world, c);
+  std::vector<double> milliseconds, against_flat, against_torch;
+  for (int i = 0; i < blocks; ++i) {
+    const double ours = block(world, loops.ours);
+    against_flat.push_back(ours / block(world, loops.flat_loop));
+    against_torch.push_back(ours / block(world, loops.torch_loop));
+    milliseconds.push_back(1e3 * ours);
   }
+  print(world, c, FlatLoop::kName, percentile(milliseconds, 0.5), against_flat, c.batch_per_rank < 256 ? 1.05 : 1.03);
+  print(world, c, TorchLoop::kName, percentile(milliseconds, 0.5), against_torch, 1.0);
+}
+
+double milliseconds_of_ours(World& world, const Case& c) {
+  Loops loops(world, c);
+  std::vector<double> milliseconds;
+  for (int i = 0; i < 10; ++i) milliseconds.push_back(1e3 * block(world, loops.ours));
   return percentile(milliseconds, 0.5);
 }
 
 std::vector<Case> cases() {
-  std::vector<Case> result;
-  for (const std::int64_t batch : {64, 256}) {
-    result.push_back({"mlp", "{name: mlp, hidden: [1024, 1024]}", "features", batch});
-    result.push_back({"convnet", "{name: convnet, channels: [16, 32], norm: none}", "image", batch});
-  }
-  return result;
+  const std::string mlp = "{name: mlp, hidden: [1024, 1024]}", convnet = "{name: convnet, channels: [16, 32], norm: none}";
+  const std::string transformer = "{name: transformer, layers: 4, heads: 4, width: 128}";
+  return {{"mlp", mlp, "features", 64, "sgd"},   {"mlp", mlp, "features", 256, "sgd"},   {"mlp", mlp, "features", 64, "adamw"},
+          {"convnet", convnet, "image", 64, "sgd"}, {"convnet", convnet, "image", 256, "sgd"},
+          {"transformer", transformer, "tokens", 16, "sgd"}, {"transformer", transformer, "tokens", 16, "adamw"}};
 }
 
 }  // namespace
@@ -205,17 +272,17 @@ std::vector<Case> cases() {
 int main(int argc, char** argv) {
   tugline::World world{argc, argv};
   at::set_num_threads(1);
-  const std::vector<std::string> arguments(argv + 1, argv + argc);
-  const bool quick = std::find(arguments.begin(), arguments.end(), "--quick") != arguments.end();
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  const bool quick = std::erase(arguments, "--quick") > 0, only_ours = std::erase(arguments, "--ours") > 0;
   try {
     for (const Case& c : cases()) {
-      if (arguments.size() == 2 && arguments[0] == "--ours") {
-        if (arguments[1] != fmt::format("{}-{}", c.name, c.batch_per_rank)) continue;
-        const double milliseconds = milliseconds_of_ours(world, c, 10);
-        if (world.rank() == 0) std::cout << milliseconds << std::endl;
-      } else {
+      if (!arguments.empty() && std::find(arguments.begin(), arguments.end(), c.title()) == arguments.end()) continue;
+      if (!only_ours) {
         run_case(world, c, quick ? 5 : 30);
+        continue;
       }
+      const double milliseconds = milliseconds_of_ours(world, c);
+      if (world.rank() == 0) std::cout << milliseconds << std::endl;
     }
   } catch (const std::exception& error) {
     std::cerr << "bench_step: " << error.what() << std::endl;

@@ -189,7 +189,7 @@ class TrainerLab : public MpiWorldTest {
   /// One attempt at training `config_` on `data_`, as the train command makes it.
   Outcome train(World& world, const Plan& plan) {
     Outcome outcome;
-    Learner learner(config_, models_, data_.train->spec(), world, task_ ? task_() : nullptr);
+    Learner learner(config_, models_, data_.train->spec(), world, task_ ? task_() : nullptr, ParameterCopies::per_host);
     if (plan.resume) spoil(learner);
     RunLog log;
     log.add(std::make_unique<CollectingSink>(outcome, [&](std::int64_t step) {

@@ -40,8 +40,8 @@ function check_include(file, line, text,    part, name, own) {
   if (part == "parallel" && name ~ /^tugline\/trainers\//) violation(file, line, "parallel does not include trainers")
   if (part ~ /^(core|parallel|trainers)$/ && name ~ /^tugline\/tests\//) violation(file, line, "only tests include tests")
 
-  if (name == "mpi.h" && file !~ /^parallel\/mpi\/[^\/]*\.cpp$/ && file !~ /^tests\/support\/[^\/]*\.cpp$/)
-    violation(file, line, "mpi.h is for parallel/mpi/*.cpp and tests/support alone")
+  if (name == "mpi.h" && file !~ /^parallel\/mpi\/[^\/]*\.cpp$/ && file !~ /^tests\/(support|bench)\/[^\/]*\.cpp$/)
+    violation(file, line, "mpi.h is for parallel/mpi/*.cpp, tests/support and tests/bench alone")
   if (name == "nccl.h" && file !~ /^parallel\/nccl\/[^\/]*\.cpp$/) violation(file, line, "nccl.h is for parallel/nccl/*.cpp alone")
   if (name == "hdf5.h" && file !~ /^core\/io\// && file !~ /^tests\/.*\.cpp$/)
     violation(file, line, "hdf5.h is for core/io alone, and for tests that make files")

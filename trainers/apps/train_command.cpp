@@ -150,7 +150,7 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
   World& world = invocation.world;
   const int threads = set_compute_threads(world, config.parallel);
   const DataSplits data = open_agreed_data(world, config);
-  Learner learner(config, invocation.models, data.train->spec(), world);
+  Learner learner(config, invocation.models, data.train->spec(), world, nullptr, ParameterCopies::per_host);
   require_trainable(world, config, learner, data);
   const OpenedRun run = open_run(world, options);
   TrainResult trained;

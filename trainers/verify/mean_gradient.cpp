@@ -49,6 +49,7 @@ at::Tensor mean_gradient(Learner& learner, World& world, Loader& loader, const S
   const Schedule schedule(OptimConfig{}, {until_here.total_steps, plan.steps_per_epoch(), plan.global_batch});
   SyncOptions options;
   options.first_step = step;
+  options.node = learner.node();
   SyncStrategy strategy(world.communicator(), world.control(), learner.parameters(), keep, schedule, until_here, options);
   const Piece piece = *strategy.next_piece();
   strategy.begin_step(learner.backwards(piece), learner.nominal_weight(piece));

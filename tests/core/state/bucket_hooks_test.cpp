@@ -48,28 +48,42 @@ TEST_F(Hooks, EachBucketOnceInTheLastOfTheBackwards) {
   for (const int backwards : {1, 3}) {
     reported_.clear();
     sums_.clear();
-    arena_.zero_gradients();
-    hooks.arm(backwards);
-    EXPECT_THAT(hooks.unfinished(), ElementsAre(0, 1, 2));
+    hooks.arm(backwards);   // what the gradients held before is forgotten
     for (int i = 1; i < backwards; ++i) backward();
     EXPECT_THAT(reported_, IsEmpty());
     backward();
     EXPECT_THAT(reported_, testing::UnorderedElementsAre(0, 1, 2));
     const auto n = static_cast<float>(backwards);
     EXPECT_THAT(sums_, testing::UnorderedElementsAre(4 * n, 8 * n, 12 * n)) << "complete when reported";
-    EXPECT_THAT(hooks.unfinished(), IsEmpty());
+    EXPECT_THAT(hooks.finish(), IsEmpty());
     backward();
     EXPECT_EQ(reported_.size(), 3U) << "after the step nothing is reported";
+    EXPECT_EQ(a_.grad().sum().item<float>(), 4 * (n + 1)) << "and gradients accumulate as without hooks";
   }
 }
 
-TEST_F(Hooks, UnusedParametersAreListed) {
+TEST_F(Hooks, UnusedParametersAreListedAndHaveNoGradient) {
   BucketHooks hooks(arena_, [&](int bucket) { note(bucket); });
+  c_.mutable_grad().fill_(5);
   hooks.arm(2);
-  backward();
+  backward(false);
   backward(false);
   EXPECT_THAT(reported_, testing::UnorderedElementsAre(1, 2));
-  EXPECT_THAT(hooks.unfinished(), ElementsAre(0));
+  EXPECT_THAT(hooks.finish(), ElementsAre(0));
+  EXPECT_EQ(c_.grad().abs().sum().item<float>(), 0);
+}
+
+TEST_F(Hooks, WhatIsKeptIsAddedToButForGradientsThatWereSetToNone) {
+  BucketHooks hooks(arena_, [&](int bucket) { note(bucket); });
+  for (auto* parameter : {&a_, &b_, &c_}) parameter->mutable_grad().fill_(10);
+  b_.mutable_grad() = at::Tensor();
+  hooks.arm(1, BucketHooks::Before::kept);
+  backward(false);
+  EXPECT_THAT(hooks.finish(), ElementsAre(0));
+  EXPECT_EQ(a_.grad().sum().item<float>(), 44);
+  EXPECT_EQ(b_.grad().sum().item<float>(), 8);
+  EXPECT_EQ(c_.grad().sum().item<float>(), 40);
+  EXPECT_EQ(arena_.rebind(), 0);
 }
 
 TEST_F(Hooks, ABucketOfSeveralWaitsForTheLast) {

@@ -13,6 +13,7 @@
 #include "tugline/core/models/module_tensors.hpp"
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/core/state/arena.hpp"
+#include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/tests/support/mpi_world.hpp"
 
@@ -46,6 +47,11 @@ struct Data {
   double weight(std::int64_t begin, std::int64_t end) const { return weights.slice(0, begin, end).sum().item<double>(); }
 };
 
+/// How gradients become sums: by message, in shared memory with a copy of the parameters per rank, or with one for all.
+enum class Path { message, write_back, common };
+const auto kPaths = testing::Values(Path::message, Path::write_back, Path::common);
+std::string name_of(Path path) { return path == Path::message ? "message" : path == Path::write_back ? "write_back" : "common"; }
+
 class SyncStrategyTest : public MpiWorldTest {
  protected:
   SyncStrategyTest() {
@@ -53,10 +59,17 @@ class SyncStrategyTest : public MpiWorldTest {
     config_.lr = 0.1;
     config_.momentum = 0.9;
   }
-  void start(SyncOptions options = {}, std::int64_t steps = 12) {
+  void start(Path path, SyncOptions options = {}, std::int64_t steps = 12) {
     ArenaOptions arena_options;
     arena_options.bucket_bytes = arena_options.first_bucket_bytes = 64;   // many buckets
+    if (path != Path::message) {
+      options.node = std::make_shared<NodeTeam>(world_);
+      arena_options.allocator = path == Path::common ? shared_everything(options.node) : shared_gradients(options.node);
+      arena_options.values_are_there = path == Path::common && world_.rank() != 0;
+    }
+    strategy_.reset();
     arena_ = std::make_unique<Arena>(named_parameters_of(*model_), arena_options);
+    if (options.node) options.node->barrier();
     optimizer_ = make_optimizer(config_, *arena_);
     const StepPlan plan{kSamples, kBatch, false, steps};
     strategy_ = std::make_unique<SyncStrategy>(world_.communicator(), world_.control(), *arena_, *optimizer_,
@@ -94,18 +107,23 @@ class SyncStrategyTest : public MpiWorldTest {
   Piece piece_;
 };
 
+class EveryPath : public SyncStrategyTest, public testing::WithParamInterface<Path> {};
+INSTANTIATE_TEST_SUITE_P(, EveryPath, kPaths, [](const auto& info) { return name_of(info.param); });
+
 struct Clip {
   double norm = 0, value = 0;
 };
-class EveryClip : public SyncStrategyTest, public testing::WithParamInterface<Clip> {};
-INSTANTIATE_TEST_SUITE_P(, EveryClip, testing::Values(Clip{}, Clip{0.5, 0}, Clip{1e3, 0}, Clip{0, 0.05}, Clip{0.5, 0.1}));
+class EveryClip : public SyncStrategyTest, public testing::WithParamInterface<std::tuple<Path, Clip>> {};
+INSTANTIATE_TEST_SUITE_P(, EveryClip, testing::Combine(kPaths, testing::Values(Clip{}, Clip{0.5, 0}, Clip{1e3, 0}, Clip{0, 0.05},
+                                                                                Clip{0.5, 0.1})));
 
 /// The reference: one process, the mean loss of the global batch, torch's own clipping and optimizer.
 TEST_P(EveryClip, StepsAreThoseOfTorchOnTheGlobalBatch) {
-  const auto [norm, value] = GetParam();
+  const auto [path, clip] = GetParam();
+  const auto [norm, value] = clip;
   auto reference = make_model();
   torch::optim::SGD optimizer(reference->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
-  start({.clip_norm = norm, .clip_value = value});
+  start(path, {.clip_norm = norm, .clip_value = value});
   for (int i = 0; i < 9; ++i) {
     const StepFacts facts = step();
     optimizer.zero_grad();
@@ -122,8 +140,8 @@ TEST_P(EveryClip, StepsAreThoseOfTorchOnTheGlobalBatch) {
   }
 }
 
-TEST_F(SyncStrategyTest, FactsAddUpOverTheRanks) {
-  start();
+TEST_P(EveryPath, FactsAddUpOverTheRanks) {
+  start(GetParam());
   for (int i = 0; i < 6; ++i) {
     const at::Tensor losses = data_.each_loss(model_);
     const double before = Clock::steady().seconds();
@@ -151,8 +169,8 @@ TEST_F(SyncStrategyTest, FactsAddUpOverTheRanks) {
   }
 }
 
-TEST_F(SyncStrategyTest, TheLargestStopReasonAndAnyWishToSaveAreEverybodys) {
-  start();
+TEST_P(EveryPath, TheLargestStopReasonAndAnyWishToSaveAreEverybodys) {
+  start(GetParam());
   const auto ask = [&](int rank, StopReason stop, bool save) {
     return step([=, this](StepReport& report, at::Tensor&) {
       if (world_.rank() != rank) return;
@@ -172,10 +190,10 @@ TEST_F(SyncStrategyTest, TheLargestStopReasonAndAnyWishToSaveAreEverybodys) {
   EXPECT_FALSE(facts.save);
 }
 
-TEST_F(SyncStrategyTest, ALossOrGradientThatIsNotFiniteTouchesNothing) {
+TEST_P(EveryPath, ALossOrGradientThatIsNotFiniteTouchesNothing) {
   for (const double clip_norm : {0.0, 1.0}) {
     SCOPED_TRACE(clip_norm);
-    start({.clip_norm = clip_norm});
+    start(GetParam(), {.clip_norm = clip_norm});
     step();
     const at::Tensor before = values(), momentum = optimizer_->slots().front().buffers.front().clone();
     StepFacts facts = step([&](StepReport&, at::Tensor& sum) {
@@ -192,12 +210,35 @@ TEST_F(SyncStrategyTest, ALossOrGradientThatIsNotFiniteTouchesNothing) {
     EXPECT_TRUE(torch::equal(optimizer_->slots().front().buffers.front(), momentum));
     EXPECT_TRUE(step().finite);
     EXPECT_FALSE(torch::equal(values(), before));
-    strategy_.reset();
   }
 }
 
-TEST_F(SyncStrategyTest, HandsOutEachStepOnceFromWhereItWasToldTo) {
-  start({.first_step = 9});
+/// Sums are made in the order of the ranks, whoever makes them and whenever.
+TEST_F(SyncStrategyTest, InSharedMemoryEveryRunAndEveryRankHasTheSameBits) {
+  const at::Tensor begin = values();
+  std::vector<at::Tensor> ends;
+  for (const Path path : {Path::write_back, Path::common, Path::write_back, Path::common}) {
+    start(path);
+    world_.control().barrier();
+    if (path != Path::common || world_.rank() == 0) {   // a common copy has one writer
+      torch::NoGradGuard no_grad;
+      std::int64_t at = 0;
+      for (auto& parameter : model_->parameters()) {
+        parameter.copy_(begin.slice(0, at, at + parameter.numel()).view_as(parameter));
+        at += parameter.numel();
+      }
+    }
+    world_.control().barrier();
+    for (int i = 0; i < 9; ++i) step();
+    ends.push_back(values());
+    EXPECT_TRUE(torch::equal(ends.front(), ends.back())) << name_of(path);
+    EXPECT_TRUE(same_on_all_ranks({static_cast<const char*>(ends.back().data_ptr()), ends.back().nbytes()}));
+  }
+  EXPECT_FALSE(torch::equal(begin, ends.front()));
+}
+
+TEST_P(EveryPath, HandsOutEachStepOnceFromWhereItWasToldTo) {
+  start(GetParam(), {.first_step = 9});
   for (std::int64_t step = 9; step < 12; ++step) {
     const auto piece = strategy_->next_piece();
     ASSERT_TRUE(piece.has_value());

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/parallel/node/node_memory.hpp"
+
+#include <utility>
+
+namespace tugline {
+
+ArenaAllocator shared_gradients(std::shared_ptr<NodeTeam> team) {
+  return [team = std::move(team)](std::size_t bytes, const std::string& what) {
+    return what == "gradients" ? team->allocate(bytes) : host_memory(bytes);
+  };
+}
+
+ArenaAllocator shared_everything(std::shared_ptr<NodeTeam> team) {
+  return [team = std::move(team)](std::size_t bytes, const std::string& what) {
+    return what == "gradients" ? team->allocate(bytes) : team->allocate_common(bytes);
+  };
+}
+
+}  // namespace tugline

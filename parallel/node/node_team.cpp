@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/parallel/node/node_team.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "tugline/core/cpu.hpp"
+#include "tugline/parallel/world.hpp"
+
+namespace tugline {
+namespace {
+
+constexpr int kSpins = 2000;         // tens of microseconds
+constexpr int kTagOfNothing = 32767; // nobody sends with it
+
+Communicator& on_one_host(World& world) {
+  const auto& hosts = world.hosts();
+  const auto other = std::find_if(hosts.begin(), hosts.end(), [&](const std::string& host) { return host != hosts.front(); });
+  if (other != hosts.end()) {
+    throw NoSharedMemory(fmt::format("rank 0 is on {}, rank {} on {}", hosts.front(), other - hosts.begin(), *other));
+  }
+  return world.control();
+}
+
+/// Spinning pays only where nobody waits for this core: every rank must have one, by its binding and by the host's quota.
+Patience patience_of(Communicator& control) {
+  const auto lists = control.all_gather(core_list(cpu_budget().cores));
+  std::vector<std::vector<int>> cores;
+  for (const std::string& list : lists) cores.push_back(parse_core_list(list));
+  std::vector<int> all;
+  for (const auto& list : cores) all.insert(all.end(), list.begin(), list.end());
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  const double quota = cpu_budget().cgroup_cores;
+  const double usable = quota > 0 ? std::min(quota, static_cast<double>(all.size())) : static_cast<double>(all.size());
+  Patience patience;
+  patience.spins = usable >= control.size() ? kSpins : 0;
+  return patience;
+}
+
+}  // namespace
+
+NodeTeam::NodeTeam(World& world) : NodeTeam(on_one_host(world)) {}
+
+NodeTeam::NodeTeam(Communicator& control)
+    : control_(control), rank_(control.rank()), size_(control.size()), patience_(patience_of(control)) {
+  barrier_ = make_signals(barrier_memory_);
+}
+
+std::shared_ptr<void> NodeTeam::keep(const std::shared_ptr<SharedMemory>& memory, bool common) {
+  std::byte* const mine = memory->of(common ? 0 : rank_);
+  pieces_[mine] = {memory, common};
+  return {memory, mine};
+}
+
+std::shared_ptr<void> NodeTeam::allocate(std::size_t bytes) {
+  return keep(SharedMemory::create(control_, std::max<std::size_t>(bytes, 1)), false);
+}
+
+std::shared_ptr<void> NodeTeam::allocate_common(std::size_t bytes) {
+  return keep(SharedMemory::create(control_, rank_ == 0 ? std::max<std::size_t>(bytes, 1) : 0), true);
+}
+
+std::vector<std::byte*> NodeTeam::everywhere(const void* mine) const {
+  std::vector<std::byte*> result;
+  const auto found = pieces_.find(mine);
+  const auto memory = found == pieces_.end() ? nullptr : found->second.memory.lock();
+  if (!memory) return result;
+  for (int rank = 0; rank < size_; ++rank) result.push_back(memory->of(found->second.common ? 0 : rank));
+  return result;
+}
+
+bool NodeTeam::is_common(const void* memory) const {
+  const auto found = pieces_.find(memory);
+  return found != pieces_.end() && found->second.common && !found->second.memory.expired();
+}
+
+std::vector<Signal*> NodeTeam::make_signals(std::shared_ptr<void>& keeper) {
+  keeper = allocate(sizeof(Signal));
+  std::vector<Signal*> signals;
+  for (std::byte* const memory : everywhere(keeper.get())) signals.push_back(reinterpret_cast<Signal*>(memory));
+  return signals;
+}
+
+void NodeTeam::wait_for_all(const std::vector<Signal*>& signals, std::uint32_t value) {
+  for (Signal* const signal : signals) {
+    // The threads backend says here that another rank has failed; under MPI a lost rank ends the job.
+    wait_until(*signal, value, patience_, [this] { control_.probe(-1, kTagOfNothing); });
+  }
+}
+
+void NodeTeam::barrier() {
+  raise(*barrier_[static_cast<std::size_t>(rank_)], ++barriers_);
+  wait_for_all(barrier_, barriers_);
+}
+
+}  // namespace tugline
