@@ -7,13 +7,15 @@ foreach(_part core parallel trainers tests)
   file(CREATE_LINK "${PROJECT_SOURCE_DIR}/${_part}" "${TUGLINE_INCLUDE_DIR}/tugline/${_part}" SYMBOLIC)
 endforeach()
 
-# tugline_library(NAME [TORCH] SOURCES ... [NARROW ...] [LINK ...] [PRIVATE_LINK ...]): static library tugline_NAME, alias tugline::NAME.
+# tugline_library(NAME [TORCH] SOURCES ... [NARROW ...] [LOOPS ...] [LINK ...] [PRIVATE_LINK ...]): static library tugline_NAME, alias tugline::NAME.
 # Those marked TORCH share one precompiled torch/torch.h, but for NARROW sources, which need neither torch/torch.h nor torch/nn:
-# loading the 700 MB of that header would take longer than compiling them.
+# loading the 700 MB of that header would take longer than compiling them. LOOPS are narrow sources whose loops over arrays must become
+# vectors, for which GCC 12 needs -O3.
 function(tugline_library name)
-  cmake_parse_arguments(arg "TORCH" "" "SOURCES;NARROW;LINK;PRIVATE_LINK" ${ARGN})
-  add_library(tugline_${name} STATIC ${arg_SOURCES} ${arg_NARROW})
-  set_source_files_properties(${arg_NARROW} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+  cmake_parse_arguments(arg "TORCH" "" "SOURCES;NARROW;LOOPS;LINK;PRIVATE_LINK" ${ARGN})
+  add_library(tugline_${name} STATIC ${arg_SOURCES} ${arg_NARROW} ${arg_LOOPS})
+  set_source_files_properties(${arg_NARROW} ${arg_LOOPS} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+  set_property(SOURCE ${arg_LOOPS} APPEND PROPERTY COMPILE_OPTIONS $<$<CONFIG:Release>:-O3>)
   add_library(tugline::${name} ALIAS tugline_${name})
   set_target_properties(tugline_${name} PROPERTIES EXPORT_NAME ${name})
   set_property(GLOBAL APPEND PROPERTY TUGLINE_LIBRARIES ${name})   # what TuglineInstall exports

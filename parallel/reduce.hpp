@@ -15,9 +15,6 @@ void reduce(std::span<const void* const> in, void* out, std::int64_t count, DTyp
 /// The same into several places at once, each of which may be one of `in`. True when all results are finite, before rounding.
 bool reduce(std::span<const void* const> in, std::span<void* const> out, std::int64_t count, DType dtype, ReduceOp op);
 
-/// Integers always are.
-bool all_finite(const void* data, std::int64_t count, DType dtype);
-
 /// Element-wise conversion between bfloat16 or float16 (bit patterns) and float32.
 void to_float32(const std::uint16_t* in, float* out, std::int64_t count, DType dtype);
 void from_float32(const float* in, std::uint16_t* out, std::int64_t count, DType dtype);

@@ -2,9 +2,7 @@
 #include "tugline/core/state/bucket_hooks.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <cstdint>
 #include <cstring>
 
 #include <ATen/ATen.h>
@@ -12,32 +10,14 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include "tugline/core/finite.hpp"
 #include "tugline/core/state/arena.hpp"
 
 namespace tugline {
 namespace {
 
-/// The exponent of infinity and NaN. Loops of integers, which the compiler makes into vectors.
-std::uint32_t is_special(float value) {
-  return static_cast<std::uint32_t>((std::bit_cast<std::uint32_t>(value) & 0x7f800000u) == 0x7f800000u);
-}
-
-bool copy_finite(const float* __restrict from, float* __restrict to, std::int64_t count) {
-  std::uint32_t special = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    special |= is_special(from[i]);
-    to[i] = from[i];
-  }
-  return special == 0;
-}
-
-bool all_finite(const at::Tensor& dense) {
-  if (dense.scalar_type() == at::kFloat) {
-    std::uint32_t special = 0;
-    const float* values = dense.const_data_ptr<float>();
-    for (std::int64_t i = 0; i < dense.numel(); ++i) special |= is_special(values[i]);
-    return special == 0;
-  }
+bool is_finite(const at::Tensor& dense) {
+  if (dense.scalar_type() == at::kFloat) return all_finite(dense.const_data_ptr<float>(), dense.numel());
   return std::isfinite(dense.sum(at::kDouble).item<double>());
 }
 
@@ -73,13 +53,13 @@ struct BucketHooks::Impl {
     at::Tensor place = arena.slots()[index].parameter.grad();
     if (!empty[index] && !was_none) {
       place.add_(gradient);
-      finite = (passes_left[index] > 1 || all_finite(place)) && finite;
+      finite = (passes_left[index] > 1 || is_finite(place)) && finite;
     } else if (gradient.scalar_type() == at::kFloat && place.scalar_type() == at::kFloat && gradient.layout() == at::kStrided &&
                gradient.strides() == place.strides() && !gradient.is_neg()) {   // dense: the arena's views are
       finite = copy_finite(gradient.const_data_ptr<float>(), place.data_ptr<float>(), place.numel()) && finite;
     } else {
       place.copy_(gradient.layout() == at::kStrided ? gradient : gradient.to_dense());
-      finite = all_finite(place) && finite;
+      finite = is_finite(place) && finite;
     }
     empty[index] = 0;
   }

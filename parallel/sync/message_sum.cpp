@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "tugline/core/error.hpp"
+#include "tugline/core/finite.hpp"
 #include "tugline/parallel/communicator.hpp"
-#include "tugline/parallel/reduce.hpp"
 #include "tugline/parallel/sync/bucket_reducer.hpp"
 #include "tugline/parallel/sync/bucket_sum.hpp"
 

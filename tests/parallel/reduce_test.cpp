@@ -8,6 +8,8 @@
 #include <limits>
 #include <vector>
 
+#include "tugline/core/finite.hpp"
+
 namespace tugline {
 namespace {
 
