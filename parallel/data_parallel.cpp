@@ -118,7 +118,12 @@ void DataParallel::backward(const at::Tensor& loss_sum, double weight) {
   auto before = BucketHooks::Before::kept;
   const double total = self.close_window(weight, before);
   self.reducer.arm(1, before);
-  run_backward(loss_sum.defined() ? loss_sum / total : loss_sum);
+  try {
+    run_backward(loss_sum.defined() ? loss_sum / total : loss_sum);
+  } catch (...) {
+    self.reducer.finish();   // the other ranks wait for this one's buckets, whatever is in them
+    throw;
+  }
   self.reducer.finish();
 }
 

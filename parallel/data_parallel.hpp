@@ -40,7 +40,8 @@ class DataParallel {
   DataParallel(World& world, torch::nn::Module& model, DataParallelOptions options = {});
   ~DataParallel();
 
-  /// Collective outside no_sync(). Throws Error when weights add up to zero, CommError when another rank is lost.
+  /// Collective outside no_sync(). Throws Error when weights add up to zero, CommError when another rank is lost. What autograd throws
+  /// on one rank leaves the others with gradients that mean nothing, but does not keep them waiting.
   void backward(const at::Tensor& loss_sum, double weight);
 
   /// While it lives, backward() only adds to this rank's gradients; the first backward() after it sums the whole window.

@@ -62,7 +62,7 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
   auto facts = layout_facts(named_parameters_of(*model_), "parameter");
   for (auto& fact : layout_facts(named_buffers_of(*model_), "buffer")) facts.push_back(std::move(fact));
   require_equal(world.control(), facts);
-  agree(world.control(), [&] { make_arenas(config, world, copies); });
+  make_arenas(config, world, copies);
   broadcast_values(world.communicator(), *buffers_);
   if (node_ && common_parameters()) {
     node_->barrier();   // rank 0 has filled the one copy

@@ -31,6 +31,7 @@ struct BucketHooks::Impl {
   std::vector<int> slots_left{};      // per bucket
   std::vector<char> reported{};       // per bucket
   bool finite = true;
+  int backwards = 0;
   std::vector<std::shared_ptr<torch::autograd::Node>> accumulators{};   // per slot; autograd itself lets go of unused ones
 
   /// False: autograd accumulates it as usual.
@@ -88,27 +89,39 @@ class OnGradient final : public torch::autograd::FunctionPreHook {
 
 BucketHooks::BucketHooks(Arena& arena, std::function<void(int)> ready)
     : impl_(std::make_shared<Impl>(Impl{.arena = arena, .ready = std::move(ready)})) {
-  for (std::size_t i = 0; i < arena.slots().size(); ++i) {
-    if (arena.slots()[i].bucket < 0) continue;
-    auto accumulator = torch::autograd::impl::grad_accumulator(arena.slots()[i].parameter);
-    accumulator->add_pre_hook(std::make_unique<OnGradient<Impl>>(impl_, i));
-    impl_->accumulators.push_back(std::move(accumulator));
-  }
+  impl_->accumulators.resize(arena.slots().size());
+  for (std::size_t i = 0; i < arena.slots().size(); ++i) attach(i);
 }
 
 BucketHooks::~BucketHooks() {
-  for (const auto& accumulator : impl_->accumulators) {
-    std::erase_if(accumulator->pre_hooks(), [&](const auto& hook) {
-      const auto* ours = dynamic_cast<const OnGradient<Impl>*>(hook.get());
-      return ours != nullptr && ours->belongs_to(impl_);
-    });
-  }
+  for (std::size_t i = 0; i < impl_->accumulators.size(); ++i) detach(i);
+}
+
+/// A change of dtype, there and back too, gives a parameter another node to accumulate its gradient in.
+void BucketHooks::attach(std::size_t slot) {
+  const Arena::Slot& there = impl_->arena.slots()[slot];
+  if (there.bucket < 0 || !there.parameter.requires_grad()) return;
+  auto accumulator = torch::autograd::impl::grad_accumulator(there.parameter);
+  if (accumulator == impl_->accumulators[slot]) return;
+  detach(slot);
+  accumulator->add_pre_hook(std::make_unique<OnGradient<Impl>>(impl_, slot));
+  impl_->accumulators[slot] = std::move(accumulator);
+}
+
+void BucketHooks::detach(std::size_t slot) {
+  const auto accumulator = std::move(impl_->accumulators[slot]);
+  if (!accumulator) return;
+  std::erase_if(accumulator->pre_hooks(), [&](const auto& hook) {
+    const auto* ours = dynamic_cast<const OnGradient<Impl>*>(hook.get());
+    return ours != nullptr && ours->belongs_to(impl_);
+  });
 }
 
 void BucketHooks::arm(int backwards, Before before) {
   Impl& self = *impl_;
   const auto& slots = self.arena.slots();
   const auto& buckets = self.arena.buckets();
+  self.backwards = backwards;
   self.passes_left.assign(slots.size(), backwards);
   self.finite = true;
   self.empty.assign(slots.size(), 0);
@@ -116,6 +129,7 @@ void BucketHooks::arm(int backwards, Before before) {
     if (slots[i].bucket < 0) continue;
     self.empty[i] = before == Before::forgotten || !slots[i].parameter.grad().defined();
     self.arena.rebind_gradient(i, !self.empty[i]);
+    attach(i);
   }
   self.slots_left.clear();
   for (const auto& bucket : buckets) self.slots_left.push_back(static_cast<int>(bucket.slots.size()));
@@ -126,6 +140,11 @@ bool BucketHooks::finite() const { return impl_->finite; }
 
 std::vector<int> BucketHooks::finish() {
   Impl& self = *impl_;
+  for (std::size_t i = 0; i < self.empty.size(); ++i) {
+    // Used in some of the passes but not in the last: nobody has looked at it since it was added to.
+    const bool unseen = self.backwards > 1 && self.passes_left[i] > 0 && !self.empty[i] && self.arena.slots()[i].bucket >= 0;
+    if (unseen) self.finite = is_finite(self.arena.gradients(self.arena.slots()[i].range)) && self.finite;
+  }
   std::fill(self.passes_left.begin(), self.passes_left.end(), 0);
   for (std::size_t i = 0; i < self.empty.size(); ++i) {
     if (!self.empty[i]) continue;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -34,6 +35,8 @@ class BucketHooks {
   bool finite() const;
 
  private:
+  void attach(std::size_t slot);
+  void detach(std::size_t slot);
   struct Impl;
   std::shared_ptr<Impl> impl_;
 };

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <random>
 #include <string>
@@ -115,6 +116,8 @@ void all_or_none(Communicator& control, const char* what, Body body) {
     body();
   } catch (const std::system_error& error) {
     failure = error.code().value();
+  } catch (const std::bad_alloc&) {
+    failure = ENOMEM;
   }
   std::vector<std::int64_t> failures(static_cast<std::size_t>(control.size()));
   control.all_gather(&failure, sizeof failure, failures.data());

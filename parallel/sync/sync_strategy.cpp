@@ -6,6 +6,7 @@
 
 #include <torch/torch.h>
 
+#include "tugline/core/error.hpp"
 #include "tugline/core/optim/clip.hpp"
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/core/state/arena.hpp"
@@ -47,6 +48,9 @@ struct SyncStrategy::Impl {
         reducer(arena_in, options.node ? make_node_sum(options.node, arena_in) : make_message_sum(gradients, arena_in),
                 gradients.size()),
         rank(gradients.rank()), size(gradients.size()), step(options.first_step), records(static_cast<std::size_t>(size)) {
+    if (!reducer.sum().sums_everywhere() && !optimizer.elementwise()) {
+      throw Error("this optimizer steps whole tensors only: give each rank its own copy of the parameters");
+    }
     for (const auto& bucket : arena.buckets()) slices.push_back(slice_of(bucket.range, rank, size));
     for (const auto& segment : arena.segments()) {
       Arena::Segment mine = segment;
@@ -143,7 +147,9 @@ void SyncStrategy::Impl::check_gradients(StepFacts& facts) const {
     squares += record.squares;
     if (record.finite == 0) facts.finite = false;
   }
-  if (options.clip_norm > 0) facts.gradient_norm = std::sqrt(squares) * nominal_weight / facts.weight;
+  if (options.clip_norm <= 0) return;
+  facts.gradient_norm = std::sqrt(squares) * nominal_weight / facts.weight;
+  facts.finite = facts.finite && std::isfinite(facts.gradient_norm);   // squares may overflow where elements do not
 }
 
 void SyncStrategy::Impl::step_optimizer(StepFacts& facts) {

@@ -43,7 +43,8 @@ struct SyncOptions {
 class SyncStrategy final : public Strategy {
  public:
   /// Everything must outlive the strategy; it hooks into the arena's parameters. Collective calls happen on
-  /// `gradients` (buckets) and `control` (records).
+  /// `gradients` (buckets) and `control` (records). Collective where ranks share memory. Throws Error when they share a copy of the
+  /// parameters and the optimizer is not elementwise.
   SyncStrategy(Communicator& gradients, Communicator& control, Arena& arena, Optimizer& optimizer, Schedule schedule,
                StepPlan plan, SyncOptions options, const Clock& clock = Clock::steady());
   ~SyncStrategy() override;

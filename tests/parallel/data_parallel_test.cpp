@@ -10,6 +10,7 @@
 
 #include <torch/torch.h>
 
+#include "tugline/core/error.hpp"
 #include "tugline/core/state/arena.hpp"
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/world.hpp"
@@ -116,6 +117,30 @@ TEST_F(DataParallelTest, GradientsAreThoseOfTheMeanLossHoweverTheSamplesAreShare
   EXPECT_TRUE(same_on_all_ranks(flat_gradient(*model_)));
   if (mine() > 0) return backward(team);
   team.backward(at::Tensor(), 0);   // an undefined loss is as good as an empty batch
+}
+
+TEST_F(DataParallelTest, ABackwardThatThrowsOnOneRankKeepsNobodyWaitingAndSpoilsNoLaterStep) {
+  for (const bool shared : {true, false}) {
+    small_buckets_.shared_memory = shared;
+    DataParallel team(world_, *model_, small_buckets_);
+    for (auto* weight : {&model_->second->weight, &model_->first->weight}) {   // before and after some buckets have left
+      const auto hook = weight->register_hook([this](const at::Tensor& gradient) -> at::Tensor {
+        if (world_.rank() == 0) throw Error("no gradient today");
+        return gradient;
+      });
+      bool thrown = false;
+      try {
+        backward(team);
+      } catch (const std::exception&) {
+        thrown = true;
+      }
+      EXPECT_EQ(thrown, world_.rank() == 0);
+      weight->remove_hook(hook);
+      model_->zero_grad();
+      backward(team);
+      EXPECT_LE(difference(flat_gradient(*model_), wanted()), 1e-5) << (shared ? "shared" : "by message");
+    }
+  }
 }
 
 TEST_F(DataParallelTest, GradientsThatAreKeptAccumulateAndEveryZeroGradClears) {

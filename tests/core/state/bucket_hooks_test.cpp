@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <limits>
+
 #include "tugline/core/error.hpp"
 #include "tugline/core/state/arena.hpp"
 
@@ -84,6 +86,40 @@ TEST_F(Hooks, WhatIsKeptIsAddedToButForGradientsThatWereSetToNone) {
   EXPECT_EQ(b_.grad().sum().item<float>(), 8);
   EXPECT_EQ(c_.grad().sum().item<float>(), 40);
   EXPECT_EQ(arena_.rebind(), 0);
+}
+
+TEST_F(Hooks, SurviveAChangeOfTypeThereAndBack) {
+  BucketHooks hooks(arena_, [&](int bucket) { note(bucket); });
+  for (auto* parameter : {&a_, &b_, &c_}) {
+    parameter->set_data(parameter->to(torch::kFloat64));
+    parameter->set_data(parameter->to(torch::kFloat32));
+  }
+  for (int step = 0; step < 2; ++step) {
+    reported_.clear();
+    arena_.rebind_values();
+    hooks.arm(1);
+    backward();
+    EXPECT_THAT(hooks.finish(), IsEmpty());
+    EXPECT_THAT(reported_, testing::UnorderedElementsAre(0, 1, 2));
+    EXPECT_EQ(c_.grad().sum().item<float>(), 12);
+  }
+}
+
+TEST_F(Hooks, LookAtEveryGradientWhicheverPassBroughtIt) {
+  BucketHooks hooks(arena_, [&](int bucket) { note(bucket); });
+  for (int bad = -1; bad < 3; ++bad) {   // c is used in two of three passes
+    for (int unused = 0; unused < 3; ++unused) {
+      if (bad == unused) continue;
+      hooks.arm(3);
+      for (int pass = 0; pass < 3; ++pass) {
+        const float factor = pass == bad ? std::numeric_limits<float>::quiet_NaN() : 1;
+        const at::Tensor inner = a_ + b_;
+        (pass == unused ? inner : inner + factor * c_).sum().backward();
+      }
+      hooks.finish();
+      EXPECT_EQ(hooks.finite(), bad < 0) << "NaN in pass " << bad << ", unused in " << unused;
+    }
+  }
 }
 
 TEST_F(Hooks, ABucketOfSeveralWaitsForTheLast) {
