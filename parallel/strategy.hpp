@@ -52,7 +52,7 @@ class Strategy {
   virtual std::optional<Piece> next_piece() = 0;
   /// What next_piece will probably return after `piece`, for the loader; nullopt after the last.
   virtual std::optional<Piece> upcoming(const Piece& piece) const = 0;
-  /// Zeroes the gradients, which `backwards` calls of backward() will then fill; buckets leave during the last of them
+  /// Forgets the gradients, which `backwards` calls of backward() will then fill; buckets leave during the last of them
   /// (0: this rank's piece is empty). `nominal_weight` is what backward is seeded with the inverse of, equal on all ranks.
   virtual void begin_step(int backwards, double nominal_weight) = 0;
   /// Waits for the buckets, exchanges the records, and steps the optimizer when all is finite.

@@ -64,7 +64,7 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
   require_equal(world.control(), facts);
   make_arenas(config, world, copies);
   broadcast_values(world.communicator(), *buffers_);
-  if (node_ && common_parameters()) {
+  if (common_parameters()) {
     node_->barrier();   // rank 0 has filled the one copy
   } else {
     broadcast_values(world.communicator(), *parameters_);

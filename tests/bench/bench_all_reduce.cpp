@@ -7,28 +7,21 @@
 #include <mpi.h>
 #include <torch/torch.h>
 
-#include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <functional>
 #include <iostream>
 
-#include <boost/json.hpp>
 #include <fmt/format.h>
 
 #include "tugline/core/clock.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/sync/bucket_sum.hpp"
+#include "tugline/tests/bench/row.hpp"
 
 namespace {
 
 using namespace tugline;
-
-double percentile(std::vector<double> values, double fraction) {
-  std::sort(values.begin(), values.end());
-  return values[static_cast<std::size_t>(std::lround(fraction * static_cast<double>(values.size() - 1)))];
-}
 
 class Bench {
  public:
@@ -96,11 +89,7 @@ class Bench {
 };
 
 void print(const std::string& size, int ranks, double seconds, const std::vector<double>& ratios, const char* peer, double goal) {
-  boost::json::object row{{"bench", "all-reduce"}, {"case", fmt::format("{}, {} ranks, {:.1f} us", size, ranks, 1e6 * seconds)},
-                          {"value", percentile(ratios, 0.5)}, {"p10", percentile(ratios, 0.1)}, {"p90", percentile(ratios, 0.9)},
-                          {"unit", "x"}, {"better", "lower"}, {"peer", peer}, {"goal", nullptr}};
-  if (goal > 0) row["goal"] = goal;
-  std::cout << boost::json::serialize(row) << std::endl;
+  print_row("all-reduce", fmt::format("{}, {} ranks, {:.1f} us", size, ranks, 1e6 * seconds), ratios, peer, goal);
 }
 
 }  // namespace

@@ -12,7 +12,6 @@
 #include <cstring>
 #include <iostream>
 
-#include <boost/json.hpp>
 #include <fmt/format.h>
 
 #include "tugline/core/clock.hpp"
@@ -21,6 +20,7 @@
 #include "tugline/core/models/module_tensors.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/parallel/world.hpp"
+#include "tugline/tests/bench/row.hpp"
 #include "tugline/trainers/learner.hpp"
 
 namespace {
@@ -177,11 +177,6 @@ double seconds_of(Loop& loop, int steps) {
   return (Clock::steady().seconds() - start) / steps;
 }
 
-double percentile(std::vector<double> values, double fraction) {
-  std::sort(values.begin(), values.end());
-  return values[static_cast<std::size_t>(std::lround(fraction * static_cast<double>(values.size() - 1)))];
-}
-
 /// One rank: all loops see the same batches, so their losses must agree. Several: replicas must be equal bit for bit.
 void check(World& world, TuglineLoop& ours, TorchLoop& torch_loop, FlatLoop& flat_loop) {
   for (int i = 0; i < 5; ++i) {
@@ -230,13 +225,9 @@ double block(World& world, Loop& loop) {
 
 void print(World& world, const Case& c, const char* peer, double milliseconds, const std::vector<double>& ratios, double goal) {
   if (world.rank() != 0) return;
-  boost::json::object row{{"bench", "step"},
-                          {"case", fmt::format("{} per rank, {} rank{}, {:.2f} ms", c.title(), world.size(), world.size() == 1 ? "" : "s",
-                                               milliseconds)},
-                          {"value", percentile(ratios, 0.5)}, {"p10", percentile(ratios, 0.1)}, {"p90", percentile(ratios, 0.9)},
-                          {"unit", "x"}, {"better", "lower"}, {"peer", peer}, {"goal", nullptr}};
-  if (world.size() == 2) row["goal"] = goal;
-  std::cout << boost::json::serialize(row) << std::endl;
+  const std::string what = fmt::format("{} per rank, {} rank{}, {:.2f} ms", c.title(), world.size(), world.size() == 1 ? "" : "s",
+                                       milliseconds);
+  print_row("step", what, ratios, peer, world.size() == 2 ? goal : 0);
 }
 
 void run_case(World& world, const Case& c, int blocks) {
