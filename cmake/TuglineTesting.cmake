@@ -2,6 +2,7 @@
 # add_unit_test(NAME [TORCH] SOURCES ... LINK ... [TIMEOUT s]): one process, one ctest entry.
 # add_mpi_test(NAME [TORCH] SOURCES ... LINK ... RANKS 1 2 3 4 [TIMEOUT s]): one ctest entry per rank count.
 # Both run on the main of tests/support (mpi_main for MPI tests).
+# add_host_test(NAME LAYOUT...): that MPI test once more on hosts of its own, one ctest entry per layout; see tests/support/host_lab.sh.
 set(TUGLINE_TEST_ENV "OMP_NUM_THREADS=1;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
 
 function(add_unit_test name)
@@ -20,6 +21,15 @@ function(add_mpi_test name)
     _tugline_test_properties(${name}.${ranks} mpi)
     # Open MPI leaks, and unloads the plugins that did before LeakSanitizer could tell whose leaks to overlook.
     set_tests_properties(${name}.${ranks} PROPERTIES PROCESSORS 2 ENVIRONMENT "${TUGLINE_TEST_ENV};ASAN_OPTIONS=detect_leaks=0")
+  endforeach()
+endfunction()
+
+function(add_host_test name)
+  foreach(layout IN LISTS ARGN)
+    set(entry ${name}.hosts-${layout})
+    add_test(NAME ${entry} COMMAND ${PROJECT_SOURCE_DIR}/tests/support/host_lab.sh ${layout} -- $<TARGET_FILE:${name}> --gtest_brief=1)
+    _tugline_test_properties(${entry} hosts)
+    set_tests_properties(${entry} PROPERTIES PROCESSORS 2 ENVIRONMENT "${TUGLINE_TEST_ENV};ASAN_OPTIONS=detect_leaks=0")
   endforeach()
 endfunction()
 

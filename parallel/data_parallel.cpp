@@ -46,7 +46,7 @@ struct DataParallel::Impl {
         node(std::move(team)),
         arena(named_parameters_of(model), arena_options(options, node)),
         buffers(named_buffers_of(model), {}),
-        reducer(arena, node ? make_node_sum(node, arena) : make_message_sum(world_in.communicator(), arena),
+        reducer(arena, node ? make_node_sum(node, arena) : make_message_sum(world_in.communicator(), arena, {.ring = world_in.num_hosts() > 1}),
                 world_in.size()) {}
 
   static std::unique_ptr<Impl> make(World& world, torch::nn::Module& model, const DataParallelOptions& options);

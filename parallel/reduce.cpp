@@ -158,6 +158,20 @@ void reduce(std::span<const void* const> in, void* out, std::int64_t count, DTyp
   reduce(in, std::span<void* const>(&out, 1), count, dtype, op);
 }
 
+void round_to_bfloat16(const float* values, float* residual, std::uint16_t* out, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float exact = values[i] + residual[i];
+    const BFloat16 rounded = BFloat16::narrow(exact);
+    const float left = exact - BFloat16::widen(rounded);
+    out[i] = rounded.bits;
+    residual[i] = std::isfinite(left) ? left : 0;
+  }
+}
+
+void add_bfloat16(const std::uint16_t* in, float* values, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) values[i] += BFloat16::widen({in[i]});
+}
+
 void to_float32(const std::uint16_t* in, float* out, std::int64_t count, DType dtype) {
   const bool brain = dtype == DType::bfloat16;
   for (std::int64_t i = 0; i < count; ++i) out[i] = brain ? BFloat16::widen({in[i]}) : Float16::widen({in[i]});

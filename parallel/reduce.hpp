@@ -18,5 +18,9 @@ bool reduce(std::span<const void* const> in, std::span<void* const> out, std::in
 /// Element-wise conversion between bfloat16 or float16 (bit patterns) and float32.
 void to_float32(const std::uint16_t* in, float* out, std::int64_t count, DType dtype);
 void from_float32(const float* in, std::uint16_t* out, std::int64_t count, DType dtype);
+/// out = bfloat16(values + residual), nearest even; residual becomes what rounding left out, or 0 where the result is not finite.
+void round_to_bfloat16(const float* values, float* residual, std::uint16_t* out, std::int64_t count);
+/// values += in
+void add_bfloat16(const std::uint16_t* in, float* values, std::int64_t count);
 
 }  // namespace tugline

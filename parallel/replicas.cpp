@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/parallel/replicas.hpp"
 
+#include <xxhash.h>
+
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <torch/torch.h>
 
 #include "tugline/core/state/arena.hpp"
 #include "tugline/parallel/communicator.hpp"
-#include "tugline/parallel/sync/bucket_reducer.hpp"
+#include "tugline/parallel/sync/exchange.hpp"
+#include "tugline/parallel/world.hpp"
 
 namespace tugline {
 
@@ -44,6 +49,36 @@ void average_values(Communicator& communicator, Arena& arena) {
       communicator.all_reduce(values.data_ptr(), values.numel(), dtype_of(values), ReduceOp::max);
     }
   }
+}
+
+namespace {
+
+std::uint64_t digest_of(const at::Tensor& dense) { return XXH3_64bits(dense.const_data_ptr(), dense.nbytes()); }
+
+/// The lowest rank whose digests are not rank 0's; -1: none. Collective.
+int first_other_rank(Communicator& control, const std::vector<std::uint64_t>& digests) {
+  std::vector<std::uint64_t> all(digests.size() * static_cast<std::size_t>(control.size()));
+  control.all_gather(digests.data(), static_cast<std::int64_t>(digests.size() * sizeof(std::uint64_t)), all.data());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i] != all[i % digests.size()]) return static_cast<int>(i / digests.size());
+  }
+  return -1;
+}
+
+}  // namespace
+
+void require_same_bits(Communicator& control, const Arena& arena, const std::vector<at::Tensor>& buffers, const std::string& what) {
+  if (control.size() == 1 || buffers.empty()) return;
+  std::vector<std::uint64_t> digests;
+  for (const auto& buffer : buffers) digests.push_back(digest_of(buffer));
+  if (first_other_rank(control, digests) < 0) return;
+  for (const auto& slot : arena.slots()) {   // which one: rarely needed, so slow and simple
+    const at::Tensor mine = arena.view(buffers, slot);
+    if (const int rank = first_other_rank(control, {digest_of(mine)}); rank >= 0) {
+      throw AgreedError(ExitCode::disagree, fmt::format("{} '{}' differs between rank 0 and rank {}", what, slot.name, rank));
+    }
+  }
+  throw AgreedError(ExitCode::disagree, fmt::format("the padding between {}s differs between ranks: something writes outside of its tensor", what));
 }
 
 }  // namespace tugline

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include <ATen/core/Tensor.h>
+
 namespace tugline {
 
 class Arena;
@@ -20,5 +22,10 @@ void broadcast_values(Communicator& communicator, Arena& arena, int root = 0);
 /// Collective. Floating-point values become the mean over all ranks, counters (int64, int32) the largest; others, such as masks,
 /// stay. What is equal on all ranks stays so, bit for bit in float32.
 void average_values(Communicator& communicator, Arena& arena);
+
+/// Collective. Compares buffers that lie as `arena` does (its values, optimizer slots) across ranks, bit for bit, by a digest of each.
+/// Throws AgreedError (ExitCode::disagree) naming the first tensor that differs, by `what` and its name, and the lowest rank that differs
+/// from rank 0.
+void require_same_bits(Communicator& control, const Arena& arena, const std::vector<at::Tensor>& buffers, const std::string& what);
 
 }  // namespace tugline

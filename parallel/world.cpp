@@ -28,6 +28,7 @@ struct World::Impl {
   std::unique_ptr<Communicator> control;
   std::vector<std::string> hosts;
   int local_rank = 0, local_size = 1;
+  int num_hosts = 1, host_index = 0, fewest_on_a_host = 1;
 
   void settle() {
     control = communicator->duplicate();
@@ -35,6 +36,16 @@ struct World::Impl {
     const auto& mine = hosts[static_cast<std::size_t>(communicator->rank())];
     local_size = static_cast<int>(std::count(hosts.begin(), hosts.end(), mine));
     local_rank = static_cast<int>(std::count(hosts.begin(), hosts.begin() + communicator->rank(), mine));
+    std::vector<std::string> names;
+    for (const auto& host : hosts) {
+      if (std::find(names.begin(), names.end(), host) == names.end()) names.push_back(host);
+    }
+    num_hosts = static_cast<int>(names.size());
+    host_index = static_cast<int>(std::find(names.begin(), names.end(), mine) - names.begin());
+    fewest_on_a_host = communicator->size();
+    for (const auto& name : names) {
+      fewest_on_a_host = std::min(fewest_on_a_host, static_cast<int>(std::count(hosts.begin(), hosts.end(), name)));
+    }
   }
 };
 
@@ -66,14 +77,14 @@ int World::size() const { return impl_->communicator->size(); }
 int World::local_rank() const { return impl_->local_rank; }
 int World::local_size() const { return impl_->local_size; }
 const std::vector<std::string>& World::hosts() const { return impl_->hosts; }
+int World::num_hosts() const { return impl_->num_hosts; }
+int World::host_index() const { return impl_->host_index; }
+int World::fewest_on_a_host() const { return impl_->fewest_on_a_host; }
 Communicator& World::communicator() { return *impl_->communicator; }
 Communicator& World::control() { return *impl_->control; }
 
 std::string World::description() const {
-  auto names = impl_->hosts;
-  std::sort(names.begin(), names.end());
-  const auto hosts = std::unique(names.begin(), names.end()) - names.begin();
-  return fmt::format("{} rank{} on {} host{}, {}", size(), size() == 1 ? "" : "s", hosts, hosts == 1 ? "" : "s",
+  return fmt::format("{} rank{} on {} host{}, {}", size(), size() == 1 ? "" : "s", num_hosts(), num_hosts() == 1 ? "" : "s",
                      impl_->session ? impl_->session->description() : impl_->communicator->backend());
 }
 

@@ -28,6 +28,9 @@ class World {
   int local_rank() const;          ///< among the ranks of this host
   int local_size() const;
   const std::vector<std::string>& hosts() const;   ///< one name per rank
+  int num_hosts() const;
+  int host_index() const;          ///< of this rank's host, in the order of their first ranks
+  int fewest_on_a_host() const;    ///< the smallest local_size() of all ranks
   Communicator& communicator();    ///< gradients
   Communicator& control();         ///< records, agreement, evaluation; same ranks, a channel of its own
   std::string description() const; ///< "2 ranks on 1 host, mpi (Open MPI 4.1.4), thread level serialized"

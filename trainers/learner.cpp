@@ -39,6 +39,13 @@ ArenaOptions parameter_options(const std::vector<NamedTensor>& parameters, const
   return options;
 }
 
+ExchangeOptions exchange_options(const ParallelConfig& config, const World& world) {
+  ExchangeOptions options;
+  options.bfloat16 = config.wire == "bfloat16";
+  options.ring = config.all_reduce == "ring" || (config.all_reduce == "auto" && world.num_hosts() > 1);
+  return options;
+}
+
 void seed_dropout(std::uint64_t seed) {
   at::Generator generator = at::detail::getDefaultCPUGenerator();
   std::lock_guard<std::mutex> lock(generator.mutex());
@@ -53,6 +60,7 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
       micro_batch_(config.train.micro_batch),
       float64_(config.train.precision == "float64"),
       channels_last_(config.train.channels_last),
+      exchange_(exchange_options(config.parallel, world)),
       task_(std::move(task)) {
   agree(world.control(), [&] {
     model_ = models.build(config.model, spec, config.seed);
@@ -65,7 +73,8 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
   make_arenas(config, world, copies);
   broadcast_values(world.communicator(), *buffers_);
   if (common_parameters()) {
-    node_->barrier();   // rank 0 has filled the one copy
+    if (writes_parameters() && node_->lane() != nullptr) broadcast_values(*node_->lane(), *parameters_);
+    node_->barrier();   // the first on each host has filled the one copy
   } else {
     broadcast_values(world.communicator(), *parameters_);
   }
@@ -85,7 +94,7 @@ void Learner::make_arenas(const RunConfig& config, World& world, ParameterCopies
     ArenaOptions options = parameter_options(named, config);
     const bool one_copy = team && copies == ParameterCopies::per_host && config.parallel.shared_memory == "auto";
     if (team) options.allocator = one_copy ? shared_everything(team) : shared_gradients(team);
-    options.values_are_there = one_copy && world.rank() != 0;
+    options.values_are_there = one_copy && team->rank() != 0;
     node_ = std::move(team);
     parameters_ = std::make_unique<Arena>(named, options);
     optimizer_ = make_optimizer(config.optim, *parameters_);
@@ -95,6 +104,8 @@ void Learner::make_arenas(const RunConfig& config, World& world, ParameterCopies
 bool Learner::common_parameters() const {
   return node_ && !parameters_->flats().empty() && node_->is_common(parameters_->flats().front().values.data_ptr());
 }
+
+bool Learner::writes_parameters() const { return !common_parameters() || node_->rank() == 0; }
 
 int Learner::backwards(const Piece& piece) const {
   if (piece.size() == 0) return 0;

@@ -12,6 +12,7 @@
 #include "tugline/core/state/arena.hpp"
 #include "tugline/core/tasks/task.hpp"
 #include "tugline/parallel/strategy.hpp"
+#include "tugline/parallel/sync/exchange.hpp"
 
 namespace tugline {
 
@@ -40,8 +41,12 @@ class Learner {
   Optimizer& optimizer() { return *optimizer_; }
   /// Where the gradients of all ranks lie; null when they go by message. For SyncOptions.
   const std::shared_ptr<NodeTeam>& node() const { return node_; }
-  /// There is one copy of parameters and optimizer slots for all ranks of the host; only rank 0 may write it outside a step.
+  /// How gradients go that do not lie there.
+  const ExchangeOptions& exchange() const { return exchange_; }
+  /// There is one copy of parameters and optimizer slots for all ranks of the host.
   bool common_parameters() const;
+  /// Outside a step this rank may write parameters and optimizer slots: they are its own, or it is the first on its host.
+  bool writes_parameters() const;
   /// Its batch norm sums over all ranks in each pass; see require_sync_batch_norm_fits().
   bool sync_batch_norm() const { return batch_norm_ != nullptr; }
 
@@ -67,6 +72,7 @@ class Learner {
   std::int64_t micro_batch_;
   bool float64_;
   bool channels_last_;
+  ExchangeOptions exchange_;
   std::shared_ptr<Model> model_;
   std::unique_ptr<Task> task_;
   std::shared_ptr<NodeTeam> node_;

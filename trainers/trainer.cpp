@@ -110,6 +110,7 @@ struct Trainer::Impl {
   void settle_buffers(bool step_counts, const std::vector<at::Tensor>& before);
   void account(const Piece& piece, const StepFacts& facts, double seconds);
   void check_finite(const StepFacts& facts);
+  void compare_ranks();
   Evaluation evaluate_split(const std::string& name, const std::shared_ptr<const Dataset>& split);
   void validate();
   bool stopped_early() const;
@@ -152,7 +153,7 @@ bool Trainer::resume() {
   for (const auto& sentence : skipped) self.warn(sentence);
   chosen = self.world().control().broadcast(chosen, 0);
   if (chosen.empty()) return false;
-  self.state.parameters_elsewhere = self.parts.learner.common_parameters() && self.world().rank() != 0;
+  self.state.parameters_elsewhere = !self.parts.learner.writes_parameters();
   agree(self.world().control(), [&] {   // and the barrier after which all see the common copy
     const Checkpoint checkpoint = read_checkpoint(chosen);
     try {
@@ -247,6 +248,23 @@ void Trainer::Impl::check_finite(const StepFacts& facts) {
   throw AgreedError(ExitCode::internal, fmt::format(
       "{} was not finite for {} steps in a row, the last is step {}; lower optim.lr or set optim.clip_norm, and try `tugline "
       "overfit` on this config", where, kMaxNonfiniteSteps, progress().step));
+}
+
+/// Equal on all ranks by construction: what differs was written by something else, and training on would hide it.
+void Trainer::Impl::compare_ranks() {
+  const auto values_of = [](const Arena& arena) {
+    std::vector<at::Tensor> values;
+    for (const auto& flat : arena.flats()) values.push_back(flat.values);
+    return values;
+  };
+  try {
+    require_same_bits(world().control(), state.parameters, values_of(state.parameters), "parameter");
+    require_same_bits(world().control(), state.buffers, values_of(state.buffers), "buffer");
+    for (const auto& slot : state.slots) require_same_bits(world().control(), state.parameters, slot.buffers, slot.name + " of");
+  } catch (const AgreedError& error) {
+    throw AgreedError(error.exit_code(), fmt::format("after step {}: {}; something beside the optimizer has written it",
+                                                     progress().step, error.what()));
+  }
 }
 
 Evaluation Trainer::Impl::evaluate_split(const std::string& name, const std::shared_ptr<const Dataset>& split) {
@@ -345,7 +363,8 @@ TrainResult Trainer::run() {
   const Schedule schedule(config.optim, {self.plan.total_steps, self.plan.steps_per_epoch(), config.data.batch});
   self.strategy = std::make_unique<SyncStrategy>(
       self.world().communicator(), self.world().control(), self.parts.learner.parameters(), self.parts.learner.optimizer(),
-      schedule, self.plan, SyncOptions{config.optim.clip_norm, config.optim.clip_value, self.progress().step, self.parts.learner.node()},
+      schedule, self.plan,
+      SyncOptions{config.optim.clip_norm, config.optim.clip_value, self.progress().step, self.parts.learner.node(), self.parts.learner.exchange()},
       self.parts.clock);
 
   if (self.stopped_early()) return self.finish(Ending::early_stop);   // an earlier attempt was cut short after it
@@ -356,6 +375,7 @@ TrainResult Trainer::run() {
     self.account(*piece, facts, now - last);
     self.check_finite(facts);
     const std::int64_t step = self.progress().step;
+    if (due(config.parallel.check_every, step)) self.compare_ranks();
     if (due(self.eval_interval, step)) self.validate();
     if (facts.save || due(self.save_steps, step) || due(self.save_epoch_steps, step)) self.save();
     last = self.parts.clock.seconds();

@@ -146,6 +146,9 @@ struct ParallelConfig {
   double bucket_mib = 4;
   double first_bucket_mib = 1;
   std::string shared_memory = "auto";   // auto | gradients | off
+  std::string all_reduce = "auto";      // auto | ring | backend
+  std::string wire = "float32";         // float32 | bfloat16
+  std::int64_t check_every = 1000;      // steps; 0: never
   std::int64_t threads = 0;      // intra-op threads per rank; 0: by the cores this rank may use
 };
 

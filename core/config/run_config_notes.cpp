@@ -131,6 +131,11 @@ const std::vector<Note>& notes() {
       {"parallel.first_bucket_mib", "size of the first bucket, which starts the overlap", "MiB", above(0)},
       {"parallel.shared_memory", "what ranks of one host have in common; auto: gradients, parameters and optimizer state", "",
        one_of("auto", "gradients", "off")},
+      {"parallel.all_reduce", "who adds up gradients that go by message; auto: the ring between hosts, the backend within one", "",
+       one_of("auto", "ring", "backend")},
+      {"parallel.wire", "type of float32 gradients in messages of the ring; bfloat16: half the bytes, with error feedback", "",
+       one_of("float32", "bfloat16")},
+      {"parallel.check_every", "compare parameters, optimizer state and buffers of all ranks each so many steps; 0: never", "steps", at_least(0)},
       {"parallel.threads", "compute threads per rank; 0: by the cores it may use", "threads", within(0, 4096)},
 
       {"overfit.samples", "how many samples `tugline overfit` must learn by heart", "samples", at_least(1)},

@@ -110,6 +110,13 @@ void check_run(const RunConfig& run, Conflicts& out) {
         {{"checkpoint.best_metric"},
          fmt::format("checkpoint.best_metric: {}, or auto, found '{}'", kMetricForm, run.checkpoint.best_metric)});
   }
+  if (run.parallel.wire == "bfloat16" && run.parallel.all_reduce == "backend") {
+    out.push_back({{"parallel.wire", "parallel.all_reduce"}, "parallel.wire bfloat16 goes by the ring: set parallel.all_reduce to auto or ring"});
+  }
+  if (run.parallel.wire == "bfloat16" && train.precision != "float32") {
+    out.push_back({{"parallel.wire", "train.precision"},
+                   fmt::format("parallel.wire bfloat16 is for float32 gradients, and train.precision is {}", train.precision)});
+  }
   const OverfitConfig& overfit = run.overfit;
   if (overfit.steps / overfit.eval_every < overfit.hold) {
     out.push_back({{"overfit.hold", "overfit.steps", "overfit.eval_every"},

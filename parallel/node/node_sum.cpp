@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "tugline/core/error.hpp"
+#include "tugline/parallel/communicator.hpp"
 #include "tugline/parallel/node/node_team.hpp"
 #include "tugline/parallel/reduce.hpp"
-#include "tugline/parallel/sync/bucket_reducer.hpp"
 #include "tugline/parallel/sync/bucket_sum.hpp"
 
 namespace tugline {
@@ -13,38 +14,59 @@ namespace {
 
 class NodeSum final : public BucketSum {
  public:
-  NodeSum(std::shared_ptr<NodeTeam> team, Arena& arena)
+  NodeSum(std::shared_ptr<NodeTeam> team, Arena& arena, const ExchangeOptions& options)
       : team_(std::move(team)), arena_(arena), filled_(team_->make_signals(filled_memory_)), summed_(team_->make_signals(summed_memory_)) {
     for (const auto& flat : arena.flats()) {
       everywhere_.push_back(flat.gradients.defined() ? team_->everywhere(flat.gradients.data_ptr()) : std::vector<std::byte*>());
       if (flat.gradients.defined() && everywhere_.back().empty()) throw Error("the gradients do not lie in memory that the ranks share");
     }
     write_back_ = arena.flats().empty() || !team_->is_common(arena.flats().front().values.data_ptr());
+    if (team_->lane() != nullptr) exchange_.emplace(*team_->lane(), arena, options);
   }
 
   /// Others may still be reading this rank's gradients of the step before.
   void begin() override {
     team_->wait_for_all(summed_, step_);
-    started_ = done_ = 0;
+    started_ = added_ = 0;
+    spread_ = 0;
+    exchanges_.clear();
     finite_ = true;
   }
   void start(int /*bucket*/) override { raise(mine(filled_), first_of_step() + ++started_); }
   void progress() override {
-    while (done_ < started_ && all_have_filled(done_)) sum(done_++);
+    while (added_ < started_ && all_have_filled(added_)) add(added_++);
+    while (spread_ < exchanges_.size() && exchanges_[spread_].work->test()) spread(exchanges_[spread_++].bucket);
   }
   void finish() override {
-    while (done_ < started_) {
-      team_->wait_for_all(filled_, first_of_step() + done_ + 1);
-      sum(done_++);
+    while (added_ < started_) {
+      team_->wait_for_all(filled_, first_of_step() + added_ + 1);
+      add(added_++);
+    }
+    for (; spread_ < exchanges_.size(); ++spread_) {
+      exchanges_[spread_].work->wait();
+      spread(exchanges_[spread_].bucket);
     }
     raise(mine(summed_), ++step_);
     if (write_back_) team_->wait_for_all(summed_, step_);
   }
-  bool sums_everywhere() const override { return write_back_; }
+
+  Range held(int bucket) const override {
+    const Range& whole = arena_.buckets()[static_cast<std::size_t>(bucket)].range;
+    return write_back_ ? whole : own(whole);
+  }
+  Range watched(int bucket) const override {
+    const Range slice = own(arena_.buckets()[static_cast<std::size_t>(bucket)].range);
+    return exchange_ ? slice_of(slice, team_->lane()->rank(), team_->num_hosts()) : slice;
+  }
   bool finite() const override { return finite_; }
   std::int64_t bytes() const override {
-    const std::int64_t size = team_->size();
-    return gradient_bytes(arena_) * (size - 1) / size * (write_back_ ? 2 : 1);
+    std::int64_t bytes = 0;
+    for (const auto& bucket : arena_.buckets()) {
+      const auto element = static_cast<std::int64_t>(arena_.flats()[static_cast<std::size_t>(bucket.range.buffer)].gradients.element_size());
+      bytes += (team_->size() - 1) * bucket.range.size() * element / team_->size() * (write_back_ ? 2 : 1);
+      if (exchange_) bytes += exchange_->bytes(own(bucket.range));
+    }
+    return bytes;
   }
 
  private:
@@ -55,19 +77,47 @@ class NodeSum final : public BucketSum {
     return std::all_of(filled_.begin(), filled_.end(),
                        [&](const Signal* signal) { return has_reached(*signal, first_of_step() + bucket + 1); });
   }
+  /// What this rank adds up: its lane's part, nothing beyond the last lane.
+  Range own(const Range& range) const {
+    const int lane = std::min(team_->rank(), team_->lanes());
+    return lane < team_->lanes() ? slice_of(range, lane, team_->lanes()) : Range{range.buffer, range.end, range.end};
+  }
 
-  void sum(std::uint32_t bucket) {
-    const Range range = slice_of(arena_.buckets()[bucket].range, team_->rank(), team_->size());
+  /// The sum over this host, and on it goes to the others.
+  void add(std::uint32_t bucket) {
+    const Range range = own(arena_.buckets()[bucket].range);
     if (range.size() == 0) return;
-    const at::Tensor& gradients = arena_.flats()[static_cast<std::size_t>(range.buffer)].gradients;
-    const auto offset = range.begin * static_cast<std::int64_t>(gradients.element_size());
-    in_.clear();
+    places_of(range);
+    std::byte* const here = places_[static_cast<std::size_t>(team_->rank())];
+    in_.assign(places_.begin(), places_.end());
     out_.clear();
-    for (std::byte* const base : everywhere_[static_cast<std::size_t>(range.buffer)]) in_.push_back(base + offset);
-    for (const void* const place : in_) {
-      if (write_back_ || place == in_[static_cast<std::size_t>(team_->rank())]) out_.push_back(const_cast<void*>(place));
+    for (std::byte* const place : places_) {
+      if (place == here || (write_back_ && !exchange_)) out_.push_back(place);
     }
-    finite_ = reduce(in_, out_, range.size(), dtype_of(gradients), ReduceOp::sum) && finite_;
+    const DType dtype = dtype_of(arena_.flats()[static_cast<std::size_t>(range.buffer)].gradients);
+    if (in_.size() > 1 || !exchange_) finite_ = reduce(in_, out_, range.size(), dtype, ReduceOp::sum) && finite_;
+    if (exchange_) exchanges_.push_back({bucket, exchange_->start(range)});
+  }
+
+  /// The sum over all hosts has arrived, here alone.
+  void spread(std::uint32_t bucket) {
+    finite_ = all_finite(arena_, watched(static_cast<int>(bucket))) && finite_;
+    if (!write_back_) return;
+    const Range range = own(arena_.buckets()[bucket].range);
+    places_of(range);
+    const std::byte* const here = places_[static_cast<std::size_t>(team_->rank())];
+    const auto bytes = static_cast<std::size_t>(range.size()) * arena_.flats()[static_cast<std::size_t>(range.buffer)].gradients.element_size();
+    for (std::byte* const place : places_) {
+      if (place != here) std::copy_n(here, bytes, place);
+    }
+  }
+
+  /// Into places_: where each rank of the host has `range`.
+  void places_of(const Range& range) {
+    const auto buffer = static_cast<std::size_t>(range.buffer);
+    const auto offset = range.begin * static_cast<std::int64_t>(arena_.flats()[buffer].gradients.element_size());
+    places_.clear();
+    for (std::byte* const base : everywhere_[buffer]) places_.push_back(base + offset);
   }
 
   std::shared_ptr<NodeTeam> team_;
@@ -76,16 +126,24 @@ class NodeSum final : public BucketSum {
   std::vector<Signal*> filled_;                       // per rank: buckets filled
   std::vector<Signal*> summed_;                       // per rank: steps whose slices are summed
   std::vector<std::vector<std::byte*>> everywhere_;   // per flat, per rank
+  std::optional<Exchange> exchange_;                  // with the other hosts
   bool write_back_ = true, finite_ = true;
-  std::uint32_t step_ = 0, started_ = 0, done_ = 0;
+  std::uint32_t step_ = 0, started_ = 0, added_ = 0;
+  struct UnderWay {
+    std::uint32_t bucket = 0;
+    std::unique_ptr<Work> work;
+  };
+  std::vector<UnderWay> exchanges_;                   // of this step, in order
+  std::size_t spread_ = 0;                            // how many of them have arrived and been dealt with
+  std::vector<std::byte*> places_;
   std::vector<const void*> in_;
   std::vector<void*> out_;
 };
 
 }  // namespace
 
-std::unique_ptr<BucketSum> make_node_sum(std::shared_ptr<NodeTeam> team, Arena& arena) {
-  return std::make_unique<NodeSum>(std::move(team), arena);
+std::unique_ptr<BucketSum> make_node_sum(std::shared_ptr<NodeTeam> team, Arena& arena, const ExchangeOptions& options) {
+  return std::make_unique<NodeSum>(std::move(team), arena, options);
 }
 
 }  // namespace tugline

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include <fmt/format.h>
 
 #include "tugline/core/cpu.hpp"
+#include "tugline/parallel/communicator.hpp"
 #include "tugline/parallel/world.hpp"
 
 namespace tugline {
@@ -14,18 +14,9 @@ namespace {
 constexpr int kSpins = 2000;         // tens of microseconds
 constexpr int kTagOfNothing = 32767; // nobody sends with it
 
-Communicator& on_one_host(World& world) {
-  const auto& hosts = world.hosts();
-  const auto other = std::find_if(hosts.begin(), hosts.end(), [&](const std::string& host) { return host != hosts.front(); });
-  if (other != hosts.end()) {
-    throw NoSharedMemory(fmt::format("rank 0 is on {}, rank {} on {}", hosts.front(), other - hosts.begin(), *other));
-  }
-  return world.control();
-}
-
 /// Spinning pays only where nobody waits for this core: every rank must have one, by its binding and by the host's quota.
-Patience patience_of(Communicator& control) {
-  const auto lists = control.all_gather(core_list(cpu_budget().cores));
+Patience patience_of(Communicator& host) {
+  const auto lists = host.all_gather(core_list(cpu_budget().cores));
   std::vector<std::vector<int>> cores;
   for (const std::string& list : lists) cores.push_back(parse_core_list(list));
   std::vector<int> all;
@@ -35,18 +26,29 @@ Patience patience_of(Communicator& control) {
   const double quota = cpu_budget().cgroup_cores;
   const double usable = quota > 0 ? std::min(quota, static_cast<double>(all.size())) : static_cast<double>(all.size());
   Patience patience;
-  patience.spins = usable >= control.size() ? kSpins : 0;
+  patience.spins = usable >= host.size() ? kSpins : 0;
   return patience;
 }
 
 }  // namespace
 
-NodeTeam::NodeTeam(World& world) : NodeTeam(on_one_host(world)) {}
+NodeTeam::NodeTeam(World& world) : NodeTeam(world.control().split(world.host_index(), world.rank()), world.control()) {
+  lanes_ = world.fewest_on_a_host();
+  num_hosts_ = world.num_hosts();
+  if (num_hosts_ > 1) lane_ = world.control().split(rank_ < lanes_ ? rank_ : -1, world.host_index());
+}
 
-NodeTeam::NodeTeam(Communicator& control)
-    : control_(control), rank_(control.rank()), size_(control.size()), patience_(patience_of(control)) {
+NodeTeam::NodeTeam(std::unique_ptr<Communicator> host, Communicator& everyone)
+    : owned_host_(std::move(host)), host_(*owned_host_), everyone_(everyone), rank_(host_.rank()), size_(host_.size()),
+      patience_(patience_of(host_)) {
   barrier_ = make_signals(barrier_memory_);
 }
+
+NodeTeam::NodeTeam(Communicator& control)
+    : host_(control), everyone_(control), rank_(control.rank()), size_(control.size()), lanes_(size_), patience_(patience_of(control)) {
+  barrier_ = make_signals(barrier_memory_);
+}
+NodeTeam::~NodeTeam() = default;
 
 std::shared_ptr<void> NodeTeam::keep(const std::shared_ptr<SharedMemory>& memory, bool common) {
   std::byte* const mine = memory->of(common ? 0 : rank_);
@@ -55,11 +57,11 @@ std::shared_ptr<void> NodeTeam::keep(const std::shared_ptr<SharedMemory>& memory
 }
 
 std::shared_ptr<void> NodeTeam::allocate(std::size_t bytes) {
-  return keep(SharedMemory::create(control_, std::max<std::size_t>(bytes, 1)), false);
+  return keep(SharedMemory::create(host_, everyone_, std::max<std::size_t>(bytes, 1)), false);
 }
 
 std::shared_ptr<void> NodeTeam::allocate_common(std::size_t bytes) {
-  return keep(SharedMemory::create(control_, rank_ == 0 ? std::max<std::size_t>(bytes, 1) : 0), true);
+  return keep(SharedMemory::create(host_, everyone_, rank_ == 0 ? std::max<std::size_t>(bytes, 1) : 0), true);
 }
 
 std::vector<std::byte*> NodeTeam::everywhere(const void* mine) const {
@@ -86,7 +88,7 @@ std::vector<Signal*> NodeTeam::make_signals(std::shared_ptr<void>& keeper) {
 void NodeTeam::wait_for_all(const std::vector<Signal*>& signals, std::uint32_t value) {
   for (Signal* const signal : signals) {
     // The threads backend says here that another rank has failed; under MPI a lost rank ends the job.
-    wait_until(*signal, value, patience_, [this] { control_.probe(-1, kTagOfNothing); });
+    wait_until(*signal, value, patience_, [this] { host_.probe(-1, kTagOfNothing); });
   }
 }
 

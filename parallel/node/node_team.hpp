@@ -14,16 +14,24 @@ namespace tugline {
 class Communicator;
 class World;
 
-/// Ranks of one host that read and write each other's memory. One thread per rank; nothing here is a message, but for setting up.
+/// The ranks of this rank's host, who read and write each other's memory. One thread per rank; nothing here is a message, but for setting
+/// up. What is collective is so over all ranks of the world, on all of its hosts.
 class NodeTeam {
  public:
-  /// Collective. Throws NoSharedMemory on all ranks when some are on another host or the system does not allow it. `world` must outlive it.
+  /// Collective. Throws NoSharedMemory on all ranks when some host's system does not allow it. `world` must outlive it.
   explicit NodeTeam(World& world);
   /// The same over ranks that are known to be on one host.
   explicit NodeTeam(Communicator& control);
+  ~NodeTeam();
 
-  int rank() const { return rank_; }
+  int rank() const { return rank_; }   ///< on this host
   int size() const { return size_; }
+  /// What must be known by all hosts is exchanged by the first lanes() ranks of each, each lane by itself: as many as the smallest host has
+  /// ranks.
+  int lanes() const { return lanes_; }
+  /// The ranks with this rank() on all hosts, in the order of hosts; null on the only host, and for a rank beyond lanes().
+  Communicator* lane() const { return lane_.get(); }
+  int num_hosts() const { return num_hosts_; }
 
   /// Collective. Zeroed memory of this rank that all can reach: `bytes` must be equal on all ranks. The result keeps it alive, beyond
   /// this team too. Throws NoSharedMemory.
@@ -34,22 +42,25 @@ class NodeTeam {
   std::vector<std::byte*> everywhere(const void* mine) const;
   bool is_common(const void* memory) const;
 
-  /// Waits until all ranks have raised their signal in `signals`, one per rank, to `value`.
+  /// Waits until all ranks of the host have raised their signal in `signals`, one per rank, to `value`.
   void wait_for_all(const std::vector<Signal*>& signals, std::uint32_t value);
-  /// Collective. What any rank wrote before is seen by all after.
+  /// Of the ranks of this host. What any wrote before is seen by all after.
   void barrier();
   /// A signal per rank, made by allocate(). Collective.
   std::vector<Signal*> make_signals(std::shared_ptr<void>& keeper);
 
  private:
+  NodeTeam(std::unique_ptr<Communicator> host, Communicator& everyone);
   struct Piece {
     std::weak_ptr<SharedMemory> memory;
     bool common = false;
   };
   std::shared_ptr<void> keep(const std::shared_ptr<SharedMemory>& memory, bool common);
 
-  Communicator& control_;
-  int rank_, size_;
+  std::unique_ptr<Communicator> owned_host_, lane_;
+  Communicator& host_;
+  Communicator& everyone_;
+  int rank_, size_, lanes_ = 1, num_hosts_ = 1;
   Patience patience_;
   std::map<const void*, Piece> pieces_;   // by where this rank sees its own
   std::shared_ptr<void> barrier_memory_;

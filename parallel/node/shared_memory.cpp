@@ -110,7 +110,7 @@ void fill(Offer& offer, int fd, const void* mapping) {
 
 /// Runs `body` on each rank (collective) and throws NoSharedMemory on all when it failed on one.
 template <typename Body>
-void all_or_none(Communicator& control, const char* what, Body body) {
+void all_or_none(Communicator& everyone, const char* what, Body body) {
   std::int64_t failure = 0;
   try {
     body();
@@ -119,8 +119,8 @@ void all_or_none(Communicator& control, const char* what, Body body) {
   } catch (const std::bad_alloc&) {
     failure = ENOMEM;
   }
-  std::vector<std::int64_t> failures(static_cast<std::size_t>(control.size()));
-  control.all_gather(&failure, sizeof failure, failures.data());
+  std::vector<std::int64_t> failures(static_cast<std::size_t>(everyone.size()));
+  everyone.all_gather(&failure, sizeof failure, failures.data());
   const auto failed = std::find_if(failures.begin(), failures.end(), [](std::int64_t f) { return f != 0; });
   if (failed == failures.end()) return;
   throw NoSharedMemory(fmt::format("rank {} could not {}: {}", failed - failures.begin(), what, text_of(*failed)));
@@ -136,13 +136,13 @@ std::byte* SharedMemory::of(int rank) const {
   return mapping ? mapping->data : nullptr;
 }
 
-std::shared_ptr<SharedMemory> SharedMemory::create(Communicator& control, std::size_t bytes) {
-  const auto me = static_cast<std::size_t>(control.rank());
+std::shared_ptr<SharedMemory> SharedMemory::create(Communicator& host, Communicator& everyone, std::size_t bytes) {
+  const auto me = static_cast<std::size_t>(host.rank());
   std::shared_ptr<SharedMemory> memory(new SharedMemory);
-  memory->mappings_.resize(static_cast<std::size_t>(control.size()));
+  memory->mappings_.resize(static_cast<std::size_t>(host.size()));
   std::optional<FileDescriptor> mine;
   Offer offer;
-  all_or_none(control, fmt::format("reserve {} bytes of shared memory", bytes).c_str(), [&] {
+  all_or_none(everyone, fmt::format("reserve {} bytes of shared memory", bytes).c_str(), [&] {
     if (bytes == 0) return;
     mine.emplace(anonymous_file(bytes));
     offer.bytes = static_cast<std::int64_t>(bytes);
@@ -150,9 +150,9 @@ std::shared_ptr<SharedMemory> SharedMemory::create(Communicator& control, std::s
     fill(offer, mine->get(), &memory->mappings_[me]);
   });
   std::vector<Offer> offers(memory->mappings_.size());
-  control.all_gather(&offer, sizeof offer, offers.data());
+  host.all_gather(&offer, sizeof offer, offers.data());
   // Also the barrier after which descriptors may be closed.
-  all_or_none(control, "map the memory of another rank", [&] {
+  all_or_none(everyone, "map the memory of another rank", [&] {
     for (std::size_t rank = 0; rank < offers.size(); ++rank) {
       const Offer& other = offers[rank];
       if (rank == me || other.bytes == 0) continue;

@@ -23,13 +23,14 @@ class NoSharedMemory : public Error {
 /// raises SIGBUS. Ranks that are threads of one process see one mapping.
 class SharedMemory {
  public:
-  /// Collective. `bytes` is this rank's own size; 0: it gives none. Throws NoSharedMemory.
-  static std::shared_ptr<SharedMemory> create(Communicator& control, std::size_t bytes);
+  /// Collective over `everyone`: the ranks of each `host` share, and all throw NoSharedMemory when it fails on one. `bytes` is this rank's
+  /// own size; 0: it gives none.
+  static std::shared_ptr<SharedMemory> create(Communicator& host, Communicator& everyone, std::size_t bytes);
   ~SharedMemory();
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
 
-  /// Where this process sees the memory of `rank`; null when it gave none.
+  /// Where this process sees the memory of `rank` of the host; null when it gave none.
   std::byte* of(int rank) const;
 
  private:

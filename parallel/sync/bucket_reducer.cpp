@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "tugline/core/error.hpp"
 #include "tugline/core/state/arena.hpp"
 
 namespace tugline {
@@ -36,18 +35,6 @@ void BucketReducer::finish() {
   std::fill(ready_.begin(), ready_.end(), 1);
   launch_ready();
   sum_->finish();
-}
-
-DType dtype_of(const at::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
-    case at::kFloat: return DType::float32;
-    case at::kDouble: return DType::float64;
-    case at::kBFloat16: return DType::bfloat16;
-    case at::kHalf: return DType::float16;
-    case at::kLong: return DType::int64;
-    case at::kInt: return DType::int32;
-    default: throw Error("tensors of type " + std::string(c10::toString(tensor.scalar_type())) + " cannot be summed over ranks");
-  }
 }
 
 }  // namespace tugline

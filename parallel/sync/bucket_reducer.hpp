@@ -4,9 +4,6 @@
 #include <memory>
 #include <vector>
 
-#include <ATen/core/Tensor.h>
-
-#include "tugline/core/dtype.hpp"
 #include "tugline/core/state/bucket_hooks.hpp"
 #include "tugline/parallel/sync/bucket_sum.hpp"
 
@@ -39,8 +36,5 @@ class BucketReducer {
   std::size_t next_ = 0;
   BucketHooks hooks_;
 };
-
-/// Element type of a tensor, for the communicator. Throws Error on one that cannot be summed across ranks.
-DType dtype_of(const at::Tensor& tensor);
 
 }  // namespace tugline

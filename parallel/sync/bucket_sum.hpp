@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "tugline/core/state/arena.hpp"
+#include "tugline/parallel/sync/exchange.hpp"
 
 namespace tugline {
 
@@ -13,7 +14,8 @@ class NodeTeam;
 
 /// The part of `range` that rank `rank` of `size` sums, checks, or steps. Cuts lie at multiples of 64 bytes for every dtype.
 Range slice_of(const Range& range, int rank, int size);
-std::int64_t gradient_bytes(const Arena& arena);
+/// No gradient in `range` is infinite or NaN.
+bool all_finite(const Arena& arena, const Range& range);
 
 /// How the buckets of one gradient arena become sums over all ranks. Every rank calls begin(), start() for each bucket in the
 /// arena's order, and finish(), once per step. One thread.
@@ -26,22 +28,25 @@ class BucketSum {
   virtual void start(int bucket) = 0;
   /// Does what can be done without waiting; backward calls it now and then.
   virtual void progress() = 0;
-  /// Waits for the sums. What is where afterwards: sums_everywhere().
+  /// Waits for the sums.
   virtual void finish() = 0;
-  /// True: every rank holds the whole sum. False: each holds its slice_of() every bucket, the rest is undefined.
-  virtual bool sums_everywhere() const = 0;
-  /// After finish(): the sum's slices of this rank are finite. All ranks together look at everything.
+  /// The part of a bucket in which this rank's gradients are the sum after finish(); the rest is undefined. Either all of it on all ranks,
+  /// or on each host every element on one rank.
+  virtual Range held(int bucket) const = 0;
+  /// The part of held() that this rank looks at for all: each element of the bucket is in this range of one rank.
+  virtual Range watched(int bucket) const = 0;
+  /// After finish(): the sums in this rank's watched ranges are finite.
   virtual bool finite() const = 0;
   /// Bytes of gradients that one step sends to other ranks.
   virtual std::int64_t bytes() const = 0;
 };
 
-/// Each bucket is one all-reduce of `communicator`.
-std::unique_ptr<BucketSum> make_message_sum(Communicator& communicator, Arena& arena);
+/// Each bucket is one message sum over `communicator`.
+std::unique_ptr<BucketSum> make_message_sum(Communicator& communicator, Arena& arena, const ExchangeOptions& options = {});
 
-/// The gradients lie in `team`'s memory: each rank adds up its slice of all ranks' gradients in place, in rank order, so that every run
-/// has the same bits. Where the arena's values are common to the team, sums stay with their owners, who step them; otherwise they are
-/// written to all ranks.
-std::unique_ptr<BucketSum> make_node_sum(std::shared_ptr<NodeTeam> team, Arena& arena);
+/// The gradients lie in `team`'s memory: the ranks of a host add up a slice each of all their gradients in place, in rank order, so that
+/// every run has the same bits. Then each lane exchanges its slices with the other hosts. Where the arena's values are common to the host,
+/// sums stay with their owners, who step them; otherwise they are written to all its ranks. Collective.
+std::unique_ptr<BucketSum> make_node_sum(std::shared_ptr<NodeTeam> team, Arena& arena, const ExchangeOptions& options = {.ring = true});
 
 }  // namespace tugline

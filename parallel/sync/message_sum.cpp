@@ -2,10 +2,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "tugline/core/error.hpp"
 #include "tugline/core/finite.hpp"
 #include "tugline/parallel/communicator.hpp"
-#include "tugline/parallel/sync/bucket_reducer.hpp"
 #include "tugline/parallel/sync/bucket_sum.hpp"
 
 namespace tugline {
@@ -13,14 +11,12 @@ namespace {
 
 class MessageSum final : public BucketSum {
  public:
-  MessageSum(Communicator& communicator, Arena& arena) : communicator_(communicator), arena_(arena) {}
+  MessageSum(Communicator& communicator, Arena& arena, const ExchangeOptions& options)
+      : arena_(arena), rank_(communicator.rank()), size_(communicator.size()), exchange_(communicator, arena, options) {}
 
   void begin() override { under_way_.clear(); }
   void start(int bucket) override {
-    if (communicator_.size() == 1) return;
-    at::Tensor gradients = arena_.gradients(arena_.buckets()[static_cast<std::size_t>(bucket)].range);
-    under_way_.push_back(
-        communicator_.start_all_reduce(gradients.data_ptr(), gradients.numel(), dtype_of(gradients), ReduceOp::sum));
+    if (size_ > 1) under_way_.push_back(exchange_.start(held(bucket)));
   }
   /// MPI moves data only inside its calls: give it a chance each time backward hands us the thread.
   void progress() override {
@@ -30,19 +26,24 @@ class MessageSum final : public BucketSum {
     for (auto& work : under_way_) work->wait();
     under_way_.clear();
   }
-  bool sums_everywhere() const override { return true; }
+  Range held(int bucket) const override { return arena_.buckets()[static_cast<std::size_t>(bucket)].range; }
+  Range watched(int bucket) const override { return slice_of(held(bucket), rank_, size_); }
   bool finite() const override {
-    for (const auto& bucket : arena_.buckets()) {
-      const at::Tensor slice = arena_.gradients(slice_of(bucket.range, communicator_.rank(), communicator_.size()));
-      if (!all_finite(slice.const_data_ptr(), slice.numel(), dtype_of(slice))) return false;
+    for (int bucket = 0; bucket < static_cast<int>(arena_.buckets().size()); ++bucket) {
+      if (!all_finite(arena_, watched(bucket))) return false;
     }
     return true;
   }
-  std::int64_t bytes() const override { return communicator_.size() == 1 ? 0 : gradient_bytes(arena_); }
+  std::int64_t bytes() const override {
+    std::int64_t bytes = 0;
+    for (const auto& bucket : arena_.buckets()) bytes += exchange_.bytes(bucket.range);
+    return bytes;
+  }
 
  private:
-  Communicator& communicator_;
   Arena& arena_;
+  int rank_, size_;
+  Exchange exchange_;
   std::vector<std::unique_ptr<Work>> under_way_;
 };
 
@@ -55,16 +56,13 @@ Range slice_of(const Range& range, int rank, int size) {
   return {range.buffer, cut(rank), cut(rank + 1)};
 }
 
-std::int64_t gradient_bytes(const Arena& arena) {
-  std::int64_t bytes = 0;
-  for (const auto& bucket : arena.buckets()) {
-    bytes += bucket.range.size() * arena.flats()[static_cast<std::size_t>(bucket.range.buffer)].gradients.element_size();
-  }
-  return bytes;
+bool all_finite(const Arena& arena, const Range& range) {
+  const at::Tensor gradients = arena.gradients(range);
+  return all_finite(gradients.const_data_ptr(), gradients.numel(), dtype_of(gradients));
 }
 
-std::unique_ptr<BucketSum> make_message_sum(Communicator& communicator, Arena& arena) {
-  return std::make_unique<MessageSum>(communicator, arena);
+std::unique_ptr<BucketSum> make_message_sum(Communicator& communicator, Arena& arena, const ExchangeOptions& options) {
+  return std::make_unique<MessageSum>(communicator, arena, options);
 }
 
 }  // namespace tugline

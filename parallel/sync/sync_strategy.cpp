@@ -19,7 +19,7 @@ namespace {
 /// One rank's part of a step on the wire; doubles only, so that it is the same bytes everywhere.
 struct Record {
   double weight, loss_sum, correct, counted, samples, stop, save, data_seconds, compute_seconds;
-  double finite, squares;   // of this rank's slices of the summed gradient
+  double finite, squares;   // of what this rank watches of the summed gradient
 };
 
 }  // namespace
@@ -38,28 +38,27 @@ struct SyncStrategy::Impl {
   Piece current;
   double nominal_weight = 1;
   std::vector<Record> records;
-  std::vector<Range> slices;               // of all buckets: what this rank looks at
-  std::vector<Arena::Segment> segments;    // what it steps: everything, or its slices of the common copy
+  bool common;                             // parameters are a copy for all ranks of the host
+  std::vector<Range> watched;              // of all buckets: what this rank looks at
+  std::vector<Arena::Segment> segments;    // what it steps: everything, or its part of the common copy
 
   Impl(Communicator& gradients, Communicator& control_in, Arena& arena_in, Optimizer& optimizer_in, Schedule schedule_in,
        StepPlan plan_in, SyncOptions options_in, const Clock& clock_in)
       : control(control_in), arena(arena_in), optimizer(optimizer_in), schedule(schedule_in), plan(plan_in),
         options(std::move(options_in)), clock(clock_in),
-        reducer(arena_in, options.node ? make_node_sum(options.node, arena_in) : make_message_sum(gradients, arena_in),
-                gradients.size()),
-        rank(gradients.rank()), size(gradients.size()), step(options.first_step), records(static_cast<std::size_t>(size)) {
-    if (!reducer.sum().sums_everywhere() && !optimizer.elementwise()) {
+        reducer(arena_in, options.node ? make_node_sum(options.node, arena_in, options.exchange)
+                                       : make_message_sum(gradients, arena_in, options.exchange), gradients.size()),
+        rank(gradients.rank()), size(gradients.size()), step(options.first_step), records(static_cast<std::size_t>(size)),
+        common(options.node && !arena.flats().empty() && options.node->is_common(arena.flats().front().values.data_ptr())) {
+    if (common && !optimizer.elementwise()) {
       throw Error("this optimizer steps whole tensors only: give each rank its own copy of the parameters");
     }
-    for (const auto& bucket : arena.buckets()) slices.push_back(slice_of(bucket.range, rank, size));
-    for (const auto& segment : arena.segments()) {
-      Arena::Segment mine = segment;
-      if (!reducer.sum().sums_everywhere()) {
-        const Range& slice = slices[static_cast<std::size_t>(segment.bucket)];
-        mine.range.begin = std::max(mine.range.begin, slice.begin);
-        mine.range.end = std::min(mine.range.end, slice.end);
-      }
-      if (mine.range.begin < mine.range.end) segments.push_back(mine);
+    for (int bucket = 0; bucket < static_cast<int>(arena.buckets().size()); ++bucket) watched.push_back(reducer.sum().watched(bucket));
+    for (Arena::Segment segment : arena.segments()) {
+      const Range held = reducer.sum().held(segment.bucket);
+      segment.range.begin = std::max(segment.range.begin, held.begin);
+      segment.range.end = std::min(segment.range.end, held.end);
+      if (segment.range.begin < segment.range.end) segments.push_back(segment);
     }
   }
 
@@ -98,14 +97,14 @@ StepFacts SyncStrategy::finish_step(const StepReport& report) {
                     static_cast<double>(self.current.size()), static_cast<double>(report.stop),
                     static_cast<double>(report.save), report.data_seconds, report.compute_seconds,
                     static_cast<double>(self.reducer.finite()),
-                    self.options.clip_norm > 0 ? squared_norm(self.arena, self.slices) : 0};
+                    self.options.clip_norm > 0 ? squared_norm(self.arena, self.watched) : 0};
   self.control.all_gather(&mine, sizeof mine, self.records.data());
   const double exchanged = self.clock.seconds();
 
   StepFacts facts = self.add_up(report);
   self.check_gradients(facts);
   self.step_optimizer(facts);
-  if (!self.reducer.sum().sums_everywhere()) self.options.node->barrier();   // all see what all have stepped
+  if (self.common) self.options.node->barrier();   // all see what all have stepped
   // What a rank spends here is first waiting for slower ranks, and only beyond that communication.
   facts.wait_seconds = std::min(facts.wait_seconds, exchanged - start);
   facts.exposed_seconds = exchanged - start - facts.wait_seconds;
@@ -139,7 +138,7 @@ StepFacts SyncStrategy::Impl::add_up(const StepReport& report) const {
   return facts;
 }
 
-/// Each rank has looked at its slices; every rank adds up the same records and comes to the same answer.
+/// Each rank has looked at its part; every rank adds up the same records and comes to the same answer.
 void SyncStrategy::Impl::check_gradients(StepFacts& facts) const {
   if (!facts.finite || facts.weight <= 0) return;
   double squares = 0;

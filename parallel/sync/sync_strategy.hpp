@@ -8,6 +8,7 @@
 #include "tugline/core/optim/schedule.hpp"
 #include "tugline/parallel/communicator.hpp"
 #include "tugline/parallel/strategy.hpp"
+#include "tugline/parallel/sync/exchange.hpp"
 
 namespace tugline {
 
@@ -33,7 +34,8 @@ struct SyncOptions {
   double clip_norm = 0;            ///< 0: off
   double clip_value = 0;           ///< 0: off
   std::int64_t first_step = 0;     ///< where a resumed run goes on
-  std::shared_ptr<NodeTeam> node;  ///< the ranks share memory, in which the arena's gradients lie; null: gradients go by message
+  std::shared_ptr<NodeTeam> node;  ///< the ranks of a host share memory, in which the arena's gradients lie; null: all by message
+  ExchangeOptions exchange;        ///< of what goes by message
 };
 
 /// Synchronous SGD: each bucket of the gradient arena is summed over all ranks while backward still runs (Li et al. 2020,

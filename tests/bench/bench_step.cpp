@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One training step of Tugline against the same model in plain LibTorch loops, alternated in one process:
 //   mpirun -n 2 bench_step [--quick] [CASE...]
-//   mpirun -n 2 bench_step --ours mlp-64       prints milliseconds per step of Tugline's loop alone, for scripts/bench/ddp.sh
+//   mpirun -n 2 bench_step --ours [--short] [--bfloat16] mlp-64
+//                                              prints milliseconds per step of Tugline's loop alone, for scripts/bench/ddp.sh and hosts.sh
+//   mpirun -n 2 bench_step --overlap mlp-256   a step against the longer of its computation and its communication, for a slow link
 // The plain loops run on every rank at once (as many copies as ranks, no communication): one with torch::optim as a user would write
 // it, one with ATen's fused kernel on flat buffers. Prints a JSON object per case and peer on rank 0. All sides are checked: equal
 // losses on one rank, equal parameters on several.
@@ -83,11 +85,16 @@ class TuglineLoop {
         loader_(data, order_, nullptr, 0, LoaderOptions{}),
         strategy_(world.communicator(), world.control(), learner_.parameters(), learner_.optimizer(),
                   Schedule(config.optim, {1 << 30, 1, config.data.batch}), {data->size(), config.data.batch, true, 1 << 30},
-                  {.node = learner_.node()}) {}
+                  {.node = learner_.node(), .exchange = learner_.exchange()}) {}
   double step() {
     const Piece piece = *strategy_.next_piece();
     strategy_.begin_step(1, learner_.nominal_weight(piece));
     return strategy_.finish_step(learner_.compute_gradients(loader_, piece)).loss;
+  }
+  /// The communication of a step and nothing else: no samples, so that no parameter changes.
+  void exchange() {
+    strategy_.begin_step(0, 1);
+    strategy_.finish_step({});
   }
   Learner& learner() { return learner_; }
 
@@ -193,11 +200,12 @@ void check(World& world, TuglineLoop& ours, TorchLoop& torch_loop, FlatLoop& fla
   }
 }
 
-RunConfig config_of(World& world, const Case& c) {
+RunConfig config_of(World& world, const Case& c, const std::string& wire) {
   const std::string optim = c.optimizer == "sgd" ? "{name: sgd, lr: 0.01, momentum: 0.9}" : "{name: adamw, lr: 0.001, weight_decay: 0}";
-  return parse_config(fmt::format("data: {{name: synthetic, batch: {}}}\ntask: {{name: {}}}\nmodel: {}\noptim: {}\n",
+  return parse_config(fmt::format("data: {{name: synthetic, batch: {}}}\ntask: {{name: {}}}\nmodel: {}\noptim: {}\n"
+                                  "parallel: {{wire: {}}}\n",
                                   c.batch_per_rank * world.size(), c.input == "tokens" ? "language_model" : "classification", c.model,
-                                  optim), c.title());
+                                  optim, wire), c.title());
 }
 
 /// Ours and its peers on one rank of one case.
@@ -207,20 +215,20 @@ struct Loops {
   TuglineLoop ours;
   TorchLoop torch_loop;
   FlatLoop flat_loop;
-  Loops(World& world, const Case& c)
-      : config(config_of(world, c)),
+  Loops(World& world, const Case& c, const std::string& wire = "float32")
+      : config(config_of(world, c, wire)),
         data(std::make_shared<BenchData>(c.input, std::max<std::int64_t>(2048, 4 * c.batch_per_rank * world.size()))),
         ours(world, config, data), torch_loop(config, *data, c.batch_per_rank), flat_loop(config, *data, c.batch_per_rank) {
     check(world, ours, torch_loop, flat_loop);
   }
 };
 
-/// The slowest rank's seconds per step, of 30 after 5.
+/// The slowest rank's seconds per step, after 5 that do not count.
 template <typename Loop>
-double block(World& world, Loop& loop) {
+double block(World& world, Loop& loop, int steps = 30) {
   world.control().barrier();
   seconds_of(loop, 5);
-  return world.control().all_reduce(seconds_of(loop, 30), ReduceOp::max);
+  return world.control().all_reduce(seconds_of(loop, steps), ReduceOp::max);
 }
 
 void print(World& world, const Case& c, const char* peer, double milliseconds, const std::vector<double>& ratios, double goal) {
@@ -243,10 +251,31 @@ void run_case(World& world, const Case& c, int blocks) {
   print(world, c, TorchLoop::kName, percentile(milliseconds, 0.5), against_torch, 1.0);
 }
 
-double milliseconds_of_ours(World& world, const Case& c) {
+/// How much of the communication hides behind the computation, and the other way round.
+void run_overlap(World& world, const Case& c, int blocks) {
   Loops loops(world, c);
+  struct ExchangeLoop {
+    TuglineLoop& ours;
+    void step() { ours.exchange(); }
+  } exchange_loop{loops.ours};
+  std::vector<double> steps, computations, exchanges, ratios;
+  for (int i = 0; i < blocks; ++i) {
+    steps.push_back(block(world, loops.ours));
+    computations.push_back(block(world, loops.flat_loop));
+    exchanges.push_back(block(world, exchange_loop));
+    ratios.push_back(steps.back() / std::max(computations.back(), exchanges.back()));
+  }
+  if (world.rank() != 0) return;
+  print_row("overlap", fmt::format("{} per rank, {} ranks, {:.1f} ms of {:.1f} and {:.1f}", c.title(), world.size(), 1e3 * percentile(steps, 0.5),
+                                   1e3 * percentile(computations, 0.5), 1e3 * percentile(exchanges, 0.5)),
+            ratios, "the longer of computation and communication alone", 1.15);
+}
+
+/// `brief`: for links on which a step takes a second.
+double milliseconds_of_ours(World& world, const Case& c, bool brief, const std::string& wire) {
+  Loops loops(world, c, wire);
   std::vector<double> milliseconds;
-  for (int i = 0; i < 10; ++i) milliseconds.push_back(1e3 * block(world, loops.ours));
+  for (int i = 0; i < (brief ? 1 : 10); ++i) milliseconds.push_back(1e3 * block(world, loops.ours, brief ? 10 : 30));
   return percentile(milliseconds, 0.5);
 }
 
@@ -265,14 +294,21 @@ int main(int argc, char** argv) {
   at::set_num_threads(1);
   std::vector<std::string> arguments(argv + 1, argv + argc);
   const bool quick = std::erase(arguments, "--quick") > 0, only_ours = std::erase(arguments, "--ours") > 0;
+  const bool brief = std::erase(arguments, "--short") > 0;
+  const std::string wire = std::erase(arguments, "--bfloat16") > 0 ? "bfloat16" : "float32";
+  const bool overlap = std::erase(arguments, "--overlap") > 0;
   try {
     for (const Case& c : cases()) {
       if (!arguments.empty() && std::find(arguments.begin(), arguments.end(), c.title()) == arguments.end()) continue;
+      if (overlap) {
+        run_overlap(world, c, quick ? 3 : 10);
+        continue;
+      }
       if (!only_ours) {
         run_case(world, c, quick ? 5 : 30);
         continue;
       }
-      const double milliseconds = milliseconds_of_ours(world, c);
+      const double milliseconds = milliseconds_of_ours(world, c, brief, wire);
       if (world.rank() == 0) std::cout << milliseconds << std::endl;
     }
   } catch (const std::exception& error) {

@@ -26,8 +26,10 @@ TEST(MpiWorld, JoinsAnMpiThatRunsAlready) {
   for (int i = 0; i < 2; ++i) {   // the main of this program started MPI, and ends it
     World world(g_argc, g_argv, "mpi");
     EXPECT_EQ(world.hosts().size(), static_cast<std::size_t>(world.size()));
-    EXPECT_EQ(world.local_size(), world.size());
-    EXPECT_EQ(world.local_rank(), world.rank());
+    if (world.num_hosts() == 1) {
+      EXPECT_EQ(world.local_size(), world.size());
+      EXPECT_EQ(world.local_rank(), world.rank());
+    }
     EXPECT_EQ(world.communicator().backend(), "mpi");
     EXPECT_NE(world.description().find("thread level"), std::string::npos) << world.description();
   }

@@ -94,5 +94,30 @@ TEST_F(AgreementTest, AModelThatOneRankCannotBuildStopsAll) {
   EXPECT_EQ(text, "not on this rank");
 }
 
+/// A stray write, a flipped bit: what one rank's copy has and no other's, found at the next comparison and named.
+TEST_F(AgreementTest, ReplicasThatDriftApart) {
+  if (world_.size() == 1) GTEST_SKIP() << "one rank agrees with itself";
+  config_.parallel.shared_memory = "off";   // a copy each
+  config_.parallel.check_every = 2;
+  config_.optim.momentum = 0.9;
+  EXPECT_EQ(train({.folder = "untouched"}).result.ending, Ending::done);
+  const auto drift = [&](const std::string& folder, const std::function<at::Tensor(Learner&)>& pick) {
+    Plan plan{.folder = folder};
+    plan.after_step = [&](std::int64_t step, Learner& learner) {
+      const torch::NoGradGuard no_grad;
+      if (step == 3 && last()) pick(learner).view(-1)[0] += 1e-3;
+    };
+    return difference([&] { train(plan); });
+  };
+  const std::string rank = "differs between rank 0 and rank " + std::to_string(world_.size() - 1);
+  EXPECT_THAT(drift("parameter", [](Learner& learner) { return learner.parameters().slots()[1].parameter.detach(); }),
+              testing::AllOf(testing::HasSubstr("after step 4: parameter '"), testing::HasSubstr(rank)));
+  // Momentum moves the parameter at the next step, which is named first.
+  config_.parallel.check_every = 3;
+  EXPECT_THAT(drift("momentum", [](Learner& learner) {
+                return learner.parameters().view(learner.optimizer().slots()[0].buffers, learner.parameters().slots()[0]);
+              }), testing::AllOf(testing::HasSubstr("after step 3: momentum of '"), testing::HasSubstr(rank)));
+}
+
 }  // namespace
 }  // namespace tugline

@@ -45,7 +45,7 @@ Attempt::Attempt(const GateSetup& setup, const OptimConfig& optim, std::int64_t 
   turn_off_dropout(learner_.model());
   const StepPlan plan = setup.plan(max_steps);
   const Schedule schedule(optim, {plan.total_steps, plan.steps_per_epoch(), plan.global_batch});
-  const OverfitParts::StrategyNeeds needs{setup.world, learner_, schedule, plan, {optim.clip_norm, optim.clip_value, 0, learner_.node()}};
+  const OverfitParts::StrategyNeeds needs{setup.world, learner_, schedule, plan, {optim.clip_norm, optim.clip_value, 0, learner_.node(), learner_.exchange()}};
   strategy_ = setup.parts.strategy
                   ? setup.parts.strategy(needs)
                   : std::make_unique<SyncStrategy>(setup.world.communicator(), setup.world.control(), learner_.parameters(),

@@ -47,10 +47,13 @@ struct Data {
   double weight(std::int64_t begin, std::int64_t end) const { return weights.slice(0, begin, end).sum().item<double>(); }
 };
 
-/// How gradients become sums: by message, in shared memory with a copy of the parameters per rank, or with one for all.
-enum class Path { message, write_back, common };
-const auto kPaths = testing::Values(Path::message, Path::write_back, Path::common);
-std::string name_of(Path path) { return path == Path::message ? "message" : path == Path::write_back ? "write_back" : "common"; }
+/// How gradients become sums: by the backend's messages or the ring's, or in the shared memory of each host, with a copy of the parameters
+/// per rank or per host.
+enum class Path { message, ring, write_back, common };
+const auto kPaths = testing::Values(Path::message, Path::ring, Path::write_back, Path::common);
+std::string name_of(Path path) {
+  return path == Path::message ? "message" : path == Path::ring ? "ring" : path == Path::write_back ? "write_back" : "common";
+}
 
 class SyncStrategyTest : public MpiWorldTest {
  protected:
@@ -62,12 +65,15 @@ class SyncStrategyTest : public MpiWorldTest {
   void start(Path path, SyncOptions options = {}, std::int64_t steps = 12) {
     ArenaOptions arena_options;
     arena_options.bucket_bytes = arena_options.first_bucket_bytes = 64;   // many buckets
-    if (path != Path::message) {
+    options.exchange.ring = path != Path::message;
+    node_.reset();
+    if (path == Path::write_back || path == Path::common) {
       options.node = std::make_shared<NodeTeam>(world_);
       arena_options.allocator = path == Path::common ? shared_everything(options.node) : shared_gradients(options.node);
-      arena_options.values_are_there = path == Path::common && world_.rank() != 0;
+      arena_options.values_are_there = path == Path::common && options.node->rank() != 0;
     }
     strategy_.reset();
+    node_ = options.node;
     arena_ = std::make_unique<Arena>(named_parameters_of(*model_), arena_options);
     if (options.node) options.node->barrier();
     optimizer_ = make_optimizer(config_, *arena_);
@@ -98,12 +104,26 @@ class SyncStrategyTest : public MpiWorldTest {
     return torch::cat(parts);
   }
 
+  void set_values(const at::Tensor& flat) {
+    world_.control().barrier();
+    if (!node_ || !node_->is_common(arena_->flats()[0].values.data_ptr()) || node_->rank() == 0) {   // a common copy has one writer
+      torch::NoGradGuard no_grad;
+      std::int64_t at = 0;
+      for (auto& parameter : model_->parameters()) {
+        parameter.copy_(flat.slice(0, at, at + parameter.numel()).view_as(parameter));
+        at += parameter.numel();
+      }
+    }
+    world_.control().barrier();
+  }
+
   OptimConfig config_;
   Data data_;
   torch::nn::Sequential model_ = make_model();
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<SyncStrategy> strategy_;
+  std::shared_ptr<NodeTeam> node_;
   Piece piece_;
 };
 
@@ -219,22 +239,32 @@ TEST_F(SyncStrategyTest, InSharedMemoryEveryRunAndEveryRankHasTheSameBits) {
   std::vector<at::Tensor> ends;
   for (const Path path : {Path::write_back, Path::common, Path::write_back, Path::common}) {
     start(path);
-    world_.control().barrier();
-    if (path != Path::common || world_.rank() == 0) {   // a common copy has one writer
-      torch::NoGradGuard no_grad;
-      std::int64_t at = 0;
-      for (auto& parameter : model_->parameters()) {
-        parameter.copy_(begin.slice(0, at, at + parameter.numel()).view_as(parameter));
-        at += parameter.numel();
-      }
-    }
-    world_.control().barrier();
+    set_values(begin);
     for (int i = 0; i < 9; ++i) step();
     ends.push_back(values());
     EXPECT_TRUE(torch::equal(ends.front(), ends.back())) << name_of(path);
     EXPECT_TRUE(same_on_all_ranks({static_cast<const char*>(ends.back().data_ptr()), ends.back().nbytes()}));
   }
   EXPECT_FALSE(torch::equal(begin, ends.front()));
+}
+
+/// On every path that has messages of the ring. Rounding has 8 bits, and what it takes comes back.
+TEST_P(EveryPath, BFloat16OnTheWireStaysCloseAndTheSameOnAllRanks) {
+  const at::Tensor begin = values();
+  const auto train = [&](bool rounded) {
+    SyncOptions options;
+    options.exchange.bfloat16 = rounded;
+    start(GetParam(), options, 30);
+    set_values(begin);
+    for (int i = 0; i < 30; ++i) step();
+    EXPECT_TRUE(same_on_all_ranks({static_cast<const char*>(values().data_ptr()), values().nbytes()}));
+    return values();
+  };
+  const at::Tensor exact = train(false), rounded = train(true);
+  const double moved = (exact - begin).abs().max().item<double>(), apart = (exact - rounded).abs().max().item<double>();
+  EXPECT_LT(apart, 0.01 * moved);
+  const bool goes_by_ring = world_.num_hosts() > 1 || GetParam() == Path::message || GetParam() == Path::ring;
+  EXPECT_EQ(apart > 0, goes_by_ring && !alone());
 }
 
 TEST_P(EveryPath, HandsOutEachStepOnceFromWhereItWasToldTo) {

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "tugline/core/dtype.hpp"
+#include "tugline/core/state/arena.hpp"
+#include "tugline/parallel/work.hpp"
+
+namespace tugline {
+
+class Communicator;
+class RingCommunicator;
+
+/// How gradients travel by message.
+struct ExchangeOptions {
+  bool ring = false;       ///< Tugline's ring, which goes on while the rank computes; false: the communicator's own all-reduce
+  bool bfloat16 = false;   ///< float32 goes as bfloat16, by the ring, with error feedback; other types as they are
+};
+
+/// Sums ranges of a gradient arena over the ranks of a communicator. One thread.
+class Exchange {
+ public:
+  /// Collective. Everything must outlive the exchange.
+  Exchange(Communicator& communicator, const Arena& arena, const ExchangeOptions& options);
+  ~Exchange();
+
+  /// In place; collective, in one order.
+  std::unique_ptr<Work> start(const Range& range);
+  /// Bytes of `range` that this rank sends.
+  std::int64_t bytes(const Range& range) const;
+
+ private:
+  Communicator& communicator_;
+  const Arena& arena_;
+  std::unique_ptr<RingCommunicator> ring_;
+  std::vector<std::shared_ptr<float>> residuals_;   // per flat, as long as its gradients; null where nothing is rounded
+};
+
+/// Element type of a tensor, for the communicator. Throws Error on one that cannot be summed across ranks.
+DType dtype_of(const at::Tensor& tensor);
+
+}  // namespace tugline
