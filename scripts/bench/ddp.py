@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Milliseconds per step of PyTorch DistributedDataParallel over gloo on two ranks: the peer of tests/bench/bench_step.cpp.
+"""PyTorch DistributedDataParallel over gloo on two ranks, the peer of tests/bench/bench_step.cpp and bench_all_reduce.cpp.
 
-ddp.py mlp-64: the better of plain DDP and DDP with gradient_as_bucket_view and static_graph, both with SGD(fused=True).
+ddp.py mlp-64: milliseconds per step, the better of plain DDP and DDP with gradient_as_bucket_view and static_graph, both with
+SGD(fused=True).
+ddp.py all-reduce BYTES: microseconds of gloo's all-reduce, each time of fresh data, of which every rank then reads all.
 """
 import os
 import statistics
@@ -24,17 +26,76 @@ def model_of(name):
                          nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10))
 
 
-def worker(rank, world, name, batch, queue):
+SEQUENCE, VOCABULARY, WIDTH, HEADS, LAYERS = 64, 65, 128, 4, 4
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norms = nn.ModuleList([nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)])
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.feed_in, self.feed_out = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(self, x):
+        q, k, v = self.qkv(self.norms[0](x)).unflatten(-1, (3, HEADS, WIDTH // HEADS)).permute(2, 0, 3, 1, 4).unbind(0)
+        x = x + self.out(nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        return x + self.feed_out(torch.relu(self.feed_in(self.norms[1](x))))
+
+
+class Transformer(nn.Module):
+    """The pre-norm decoder of configs/shakespeare.yaml, tied."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(SEQUENCE, WIDTH)
+        self.blocks = nn.Sequential(*[Block() for _ in range(LAYERS)])
+        self.norm = nn.LayerNorm(WIDTH)
+
+    def forward(self, tokens):
+        x = self.norm(self.blocks(self.tokens(tokens) + self.positions.weight))
+        return nn.functional.linear(x, self.tokens.weight).flatten(0, 1)
+
+
+def data_of(name):
+    if name == "transformer":
+        tokens = torch.randint(VOCABULARY, (2048, SEQUENCE))
+        return tokens, tokens.roll(-1, 1)
+    return torch.randn(2048, *((784,) if name == "mlp" else (1, 28, 28))), torch.randint(0, 10, (2048,))
+
+
+def start(rank, world):
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})   # as mpirun --bind-to core does
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world)
     torch.manual_seed(7)
-    shape = (784,) if name == "mlp" else (1, 28, 28)
-    inputs, targets = torch.randn(2048, *shape), torch.randint(0, 10, (2048,))
+
+
+def all_reduce_worker(rank, world, size, queue):
+    start(rank, world)
+    data = torch.zeros(size // 4)
+    times = []
+    for call in range(205 if size <= 65536 else 35):
+        data.fill_(rank + 1 + call % 7)
+        dist.barrier()
+        begin = time.perf_counter()
+        dist.all_reduce(data)
+        total = data.sum().item()
+        elapsed = torch.tensor([time.perf_counter() - begin], dtype=torch.float64)
+        assert abs(total - data.numel() * (3 + 2 * (call % 7))) < 1e-3 * total
+        dist.all_reduce(elapsed, op=dist.ReduceOp.MAX)
+        times.append(1e6 * elapsed.item())
+    if rank == 0:
+        queue.put(statistics.median(times[5:]))
+    dist.destroy_process_group()
+
+
+def worker(rank, world, name, batch, queue):
+    start(rank, world)
+    inputs, targets = data_of(name)
     best = None
     for options in ({}, {"gradient_as_bucket_view": True, "static_graph": True}):
         torch.manual_seed(0)
-        model = DistributedDataParallel(model_of(name), **options)
+        model = DistributedDataParallel(Transformer() if name == "transformer" else model_of(name), **options)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
         loss_of = nn.CrossEntropyLoss()
         cursor = 0
@@ -45,7 +106,7 @@ def worker(rank, world, name, batch, queue):
             x, y = inputs[cursor:cursor + batch], targets[cursor:cursor + batch]
             cursor += batch
             optimizer.zero_grad()
-            loss = loss_of(model(x), y)
+            loss = loss_of(model(x), y.flatten())
             loss.backward()
             optimizer.step()
             return loss.item()
@@ -69,9 +130,12 @@ def worker(rank, world, name, batch, queue):
 
 
 if __name__ == "__main__":
-    case_name, batch_size = sys.argv[1].rsplit("-", 1)
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29531")
     result = mp.get_context("spawn").SimpleQueue()
-    mp.spawn(worker, args=(2, case_name, int(batch_size), result), nprocs=2)
+    if sys.argv[1] == "all-reduce":
+        mp.spawn(all_reduce_worker, args=(2, int(sys.argv[2]), result), nprocs=2)
+    else:
+        case_name, batch_size = sys.argv[1].rsplit("-", 1)
+        mp.spawn(worker, args=(2, case_name, int(batch_size), result), nprocs=2)
     print(result.get())

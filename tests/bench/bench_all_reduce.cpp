@@ -2,6 +2,7 @@
 // A bucket's sum over the ranks of one host, in shared memory, against MPI_Allreduce and against a copy of the same bytes that all
 // ranks make at once:
 //   mpirun -n 2 bench_all_reduce [--quick]
+//   mpirun -n 2 bench_all_reduce --ours BYTES      prints the median microseconds of ours alone, for scripts/bench/ddp.sh
 // Every rank rewrites its whole buffer before each timed call and reads the whole result inside it: data that stayed in each rank's own
 // cache would flatter shared memory. Results are verified in the run. Prints one JSON object per size and peer on rank 0.
 #include <mpi.h>
@@ -99,6 +100,13 @@ int main(int argc, char** argv) {
   at::set_num_threads(1);
   const bool quick = argc > 1 && std::string(argv[1]) == "--quick";
   try {
+    if (argc == 3 && std::string(argv[1]) == "--ours") {
+      Bench bench(world, std::stol(argv[2]));
+      bench.ours(5);
+      const double seconds = bench.ours(std::stol(argv[2]) <= (64 << 10) ? 200 : 30);
+      if (world.rank() == 0) std::cout << 1e6 * seconds << std::endl;
+      return 0;
+    }
     const std::vector<std::pair<std::string, std::int64_t>> sizes{
         {"4 KiB", 4 << 10}, {"64 KiB", 64 << 10}, {"1 MiB", 1 << 20}, {"4 MiB", 4 << 20}, {"25 MiB", 25 << 20}};
     for (const auto& [name, bytes] : sizes) {
