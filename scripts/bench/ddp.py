@@ -63,7 +63,7 @@ def data_of(name):
     return torch.randn(2048, *((784,) if name == "mlp" else (1, 28, 28))), torch.randint(0, 10, (2048,))
 
 
-def start(rank, world):
+def set_up(rank, world):
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})   # as mpirun --bind-to core does
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world)
@@ -71,7 +71,7 @@ def start(rank, world):
 
 
 def all_reduce_worker(rank, world, size, queue):
-    start(rank, world)
+    set_up(rank, world)
     data = torch.zeros(size // 4)
     times = []
     for call in range(205 if size <= 65536 else 35):
@@ -90,7 +90,7 @@ def all_reduce_worker(rank, world, size, queue):
 
 
 def worker(rank, world, name, batch, queue):
-    start(rank, world)
+    set_up(rank, world)
     inputs, targets = data_of(name)
     best = None
     for options in ({}, {"gradient_as_bucket_view": True, "static_graph": True}):
