@@ -22,6 +22,17 @@ endif()
 if(TARGET yaml-cpp AND NOT TARGET yaml-cpp::yaml-cpp)
   add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)
 endif()
+# Function names for messages that say who called what. It is a part of GCC, of some distributions; others get addresses.
+execute_process(COMMAND "${CMAKE_CXX_COMPILER}" -print-file-name=libbacktrace.a
+  OUTPUT_VARIABLE _libbacktrace OUTPUT_STRIP_TRAILING_WHITESPACE)
+cmake_path(GET _libbacktrace PARENT_PATH _gcc)
+if(_gcc AND EXISTS "${_gcc}/include/backtrace.h" AND NOT TARGET libbacktrace::libbacktrace)
+  add_library(libbacktrace::libbacktrace INTERFACE IMPORTED GLOBAL)
+  target_link_libraries(libbacktrace::libbacktrace INTERFACE "${_libbacktrace}")
+  # The file itself: clang must not find GCC's other headers beside it.
+  target_compile_definitions(libbacktrace::libbacktrace INTERFACE BOOST_STACKTRACE_USE_BACKTRACE
+    "BOOST_STACKTRACE_BACKTRACE_INCLUDE_FILE=\"${_gcc}/include/backtrace.h\"")
+endif()
 if(TUGLINE_TORCH)
   find_package(LibTorch REQUIRED)
 endif()

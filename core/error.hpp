@@ -17,7 +17,7 @@ enum class ExitCode : int {
   io = 74,             ///< disk full, unreadable file, checkpoint that cannot be written or verified
   run_again = 75,      ///< stopped early with a checkpoint: the same command continues
   hang = 76,
-  disagree = 77,       ///< ranks were given different configs, models or data
+  disagree = 77,       ///< ranks were given different configs, models or data, or call different collectives
   config = 78,
 };
 

@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "tugline/core/error.hpp"
+#include "tugline/parallel/checked/checked_communicator.hpp"
 #include "tugline/parallel/mpi/mpi_backend.hpp"
 #include "tugline/parallel/threads/thread_team.hpp"
 
@@ -29,6 +31,7 @@ struct World::Impl {
   std::vector<std::string> hosts;
   int local_rank = 0, local_size = 1;
   int num_hosts = 1, host_index = 0, fewest_on_a_host = 1;
+  bool debug = false;
 
   void settle() {
     control = communicator->duplicate();
@@ -82,6 +85,12 @@ int World::host_index() const { return impl_->host_index; }
 int World::fewest_on_a_host() const { return impl_->fewest_on_a_host; }
 Communicator& World::communicator() { return *impl_->communicator; }
 Communicator& World::control() { return *impl_->control; }
+
+void World::debug_collectives() {
+  if (std::exchange(impl_->debug, true)) return;
+  impl_->communicator = checked(std::move(impl_->communicator));
+  impl_->control = checked(std::move(impl_->control));
+}
 
 std::string World::description() const {
   return fmt::format("{} rank{} on {} host{}, {}", size(), size() == 1 ? "" : "s", num_hosts(), num_hosts() == 1 ? "" : "s",

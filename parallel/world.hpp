@@ -33,6 +33,9 @@ class World {
   int fewest_on_a_host() const;    ///< the smallest local_size() of all ranks
   Communicator& communicator();    ///< gradients
   Communicator& control();         ///< records, agreement, evaluation; same ranks, a channel of its own
+  /// Debug mode (checked_communicator.hpp): from now on all ranks compare each collective of both before they make it. Collective; call
+  /// it before anything keeps a reference to them.
+  void debug_collectives();
   std::string description() const; ///< "2 ranks on 1 host, mpi (Open MPI 4.1.4), thread level serialized"
 
  private:

@@ -6,6 +6,7 @@
 
 #include "tugline/parallel/world.hpp"
 #include "tugline/tests/parallel/conformance.hpp"
+#include "tugline/tests/parallel/mismatches.hpp"
 #include "tugline/tests/support/mpi_world.hpp"
 
 namespace tugline {
@@ -20,6 +21,22 @@ INSTANTIATE_TEST_SUITE_P(, MpiConformance, testing::ValuesIn(conformance_cases()
 TEST_P(MpiConformance, Holds) {
   GetParam().run(world_.communicator());
   GetParam().run(world_.control());
+}
+
+/// The same in debug mode.
+TEST_P(MpiConformance, HoldsWhenChecked) {
+  world_.debug_collectives();
+  GetParam().run(world_.communicator());
+  GetParam().run(world_.control());
+}
+
+class MpiMismatch : public MpiWorldTest, public testing::WithParamInterface<Mismatch> {};
+INSTANTIATE_TEST_SUITE_P(, MpiMismatch, testing::ValuesIn(mismatches()), [](const auto& info) { return info.param.name; });
+
+TEST_P(MpiMismatch, IsToldToAll) {
+  if (alone()) GTEST_SKIP() << "one rank matches itself";
+  world_.debug_collectives();
+  expect_told(GetParam(), world_.communicator(), world_.control());
 }
 
 TEST(MpiWorld, JoinsAnMpiThatRunsAlready) {

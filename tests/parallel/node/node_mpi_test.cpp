@@ -14,6 +14,10 @@ namespace {
 class NodeOfProcesses : public MpiWorldTest, public testing::WithParamInterface<NodeCase> {};
 INSTANTIATE_TEST_SUITE_P(, NodeOfProcesses, testing::ValuesIn(node_cases()), [](const auto& info) { return info.param.name; });
 TEST_P(NodeOfProcesses, Holds) { GetParam().run(world_.control()); }
+TEST_P(NodeOfProcesses, HoldsWhenChecked) {
+  world_.debug_collectives();
+  GetParam().run(world_.control());
+}
 
 /// A limit on file sizes is a small /dev/shm, a full one, or a container's limit, of which a test can make one.
 class LastRankMayMakeSmallFilesOnly {
