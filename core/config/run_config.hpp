@@ -150,6 +150,7 @@ struct ParallelConfig {
   std::string wire = "float32";         // float32 | bfloat16
   std::int64_t check_every = 1000;      // steps; 0: never
   std::int64_t threads = 0;      // intra-op threads per rank; 0: by the cores this rank may use
+  bool debug = false;            // compare each collective between ranks before making it
 };
 
 struct OverfitConfig {

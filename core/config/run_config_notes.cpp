@@ -137,6 +137,7 @@ const std::vector<Note>& notes() {
        one_of("float32", "bfloat16")},
       {"parallel.check_every", "compare parameters, optimizer state and buffers of all ranks each so many steps; 0: never", "steps", at_least(0)},
       {"parallel.threads", "compute threads per rank; 0: by the cores it may use", "threads", within(0, 4096)},
+      {"parallel.debug", "check that all ranks call the same collectives, and name who does not; slow", "", {}},
 
       {"overfit.samples", "how many samples `tugline overfit` must learn by heart", "samples", at_least(1)},
       {"overfit.target", "accuracy to reach", "fraction", within(0, 1)},

@@ -101,7 +101,7 @@ Arguments parse_arguments(const Invocation& invocation, const Command& command, 
   return result;
 }
 
-void check_config_for_world(World& world, const RunConfig& config) {
+void adopt_config(World& world, const RunConfig& config) {
   agree(world.control(), [&] {
     const std::string backend = world.communicator().backend();
     if (config.parallel.backend == "mpi" && backend != "mpi") {
@@ -113,15 +113,17 @@ void check_config_for_world(World& world, const RunConfig& config) {
   });
   const auto all = world.control().all_gather(to_yaml(config));
   const auto other = std::find_if(all.begin(), all.end(), [&](const std::string& yaml) { return yaml != all.front(); });
-  if (other == all.end()) return;
-  throw AgreedError(ExitCode::disagree, fmt::format("ranks disagree on the config, rank 0 there and rank {} here: {}; start all ranks with "
-                                                    "the same file and overrides", other - all.begin(), first_difference(all.front(), *other)));
+  if (other != all.end()) {
+    throw AgreedError(ExitCode::disagree, fmt::format("ranks disagree on the config, rank 0 there and rank {} here: {}; start all ranks with "
+                                                      "the same file and overrides", other - all.begin(), first_difference(all.front(), *other)));
+  }
+  if (config.parallel.debug) world.debug_collectives();
 }
 
 RunConfig load_agreed_config(World& world, const std::string& file, const std::vector<std::string>& overrides) {
   RunConfig config;
   agree(world.control(), [&] { config = load_config(file, overrides); });
-  check_config_for_world(world, config);
+  adopt_config(world, config);
   return config;
 }
 

@@ -57,10 +57,11 @@ std::filesystem::path folder_of_checkpoints(const std::filesystem::path& run);
 /// The help of one command: usage, options, example; fits a screen.
 std::string help_of(const Command& command, const boost::program_options::options_description* options);
 
-/// Collective. Every rank reads `file`; then they agree that it is the same config.
+/// Collective. Every rank reads `file`, and adopts it.
 RunConfig load_agreed_config(World& world, const std::string& file, const std::vector<std::string>& overrides);
-/// Collective. The same checks for a config that came out of a checkpoint.
-void check_config_for_world(World& world, const RunConfig& config);
+/// Collective. The same for a config that came out of a checkpoint: all ranks must have it, and the world must be what it expects. Turns
+/// parallel.debug on.
+void adopt_config(World& world, const RunConfig& config);
 
 ExitCode train_command(const Invocation&);
 ExitCode eval_command(const Invocation&);

@@ -82,7 +82,7 @@ ExitCode eval_command(const Invocation& invocation) {
     config = parse_config(config_text(checkpoint), file.string() + ":config", arguments.overrides);
   });
   for (const auto& sentence : skipped) log::warn("{}", sentence);
-  check_config_for_world(world, config);
+  adopt_config(world, config);
   set_compute_threads(world, config.parallel);
   const Normalisation normalisation = normalisation_of(checkpoint);
   const DataSplits data = open_agreed_data(world, config, &normalisation);
