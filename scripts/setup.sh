@@ -36,8 +36,7 @@ install_packages() {
   local packages=(g++ cmake ninja-build ccache mold pkg-config git ca-certificates
     python3 python3-pip openmpi-bin libopenmpi-dev libhdf5-dev zlib1g-dev
     "libboost$boost-dev" "libboost-json$boost-dev" "libboost-program-options$boost-dev" "libboost-iostreams$boost-dev"
-    libyaml-cpp-dev libspdlog-dev libfmt-dev libxxhash-dev libgtest-dev libgmock-dev
-    iproute2)   # for the hosts of tests/support/host_lab.sh
+    libyaml-cpp-dev libspdlog-dev libfmt-dev libxxhash-dev libgtest-dev libgmock-dev iproute2)
   local missing=()
   for package in "${packages[@]}"; do installed "$package" || missing+=("$package"); done
   # Tools that are there without a package (a newer cmake in /usr/local, say) are fine.
@@ -45,6 +44,7 @@ install_packages() {
   for package in "${missing[@]}"; do
     case $package in
       cmake | ccache | mold | git | python3) command -v "$package" >/dev/null && continue ;;
+      iproute2) command -v ip >/dev/null && command -v tc >/dev/null && continue ;;
       ninja-build) command -v ninja >/dev/null && continue ;;
       python3-pip) python3 -m pip --version >/dev/null 2>&1 && continue ;;
     esac

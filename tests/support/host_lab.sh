@@ -24,7 +24,9 @@ on_host() {
     mount --bind "/run/$HOST_LAB/hosts" /etc/hosts && exec "$@"' "host$host" "$@"
 }
 
-if [ "${1-}" = --agent ]; then   # mpirun starts its daemons with: agent --agent hostN words of a shell command
+# mpirun starts its daemons with: agent --agent hostN words of a shell command. On a busy machine it warns that setpgid failed:
+# the agent ran before mpirun got to it, which harms nothing.
+if [ "${1-}" = --agent ]; then
   host=${2#host}
   shift 2
   on_host "$host" sh -c "$*"

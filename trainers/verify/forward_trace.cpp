@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include <ATen/record_function.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include "tugline/core/error.hpp"
 #include "tugline/core/state/arena.hpp"
@@ -74,7 +74,7 @@ void ForwardTrace::saw_outputs(const at::RecordFunction& call) {
   if (op.starts_with("aten::")) op.remove_prefix(6);
   if (nan_ || is_uninitialised(op)) return;
   const at::DisableRecordFunctionGuard unwatched;
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   for (const c10::IValue& output : call.outputs()) {
     for_each_tensor(output, [&](const at::Tensor& tensor) {
       if (!tensor.defined() || !tensor.is_floating_point() || tensor.numel() == 0) return;
