@@ -3,8 +3,9 @@
 
 #include <string_view>
 
-#include <ATen/record_function.h>
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/record_function.h>
 
 #include "tugline/core/error.hpp"
 #include "tugline/core/state/arena.hpp"
