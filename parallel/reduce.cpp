@@ -5,7 +5,9 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <type_traits>
+#include <vector>
 
 namespace tugline {
 namespace {
@@ -178,6 +180,32 @@ bool reduce(std::span<const void* const> in, std::span<void* const> out, std::in
 
 void reduce(std::span<const void* const> in, void* out, std::int64_t count, DType dtype, ReduceOp op) {
   reduce(in, std::span<void* const>(&out, 1), count, dtype, op);
+}
+
+bool sum_pairwise(std::span<const void* const> in, std::span<void* const> out, std::int64_t count, DType dtype) {
+  if (in.size() <= 2) return reduce(in, out, count, dtype, ReduceOp::sum);
+  const auto element = static_cast<std::int64_t>(size_of(dtype));
+  std::vector<std::byte> scratch(in.size() / 2 * static_cast<std::size_t>(kChunk * element));
+  std::vector<const void*> level;
+  std::vector<void*> results;
+  bool finite = true;
+  for (std::int64_t begin = 0; begin < count; begin += kChunk) {
+    const std::int64_t size = std::min(kChunk, count - begin);
+    level.clear();
+    for (const void* const array : in) level.push_back(static_cast<const std::byte*>(array) + begin * element);
+    while (level.size() > 2) {   // pair i goes to place i, which nobody reads after it
+      for (std::size_t i = 0; i < level.size() / 2; ++i) {
+        void* const place = scratch.data() + i * static_cast<std::size_t>(kChunk * element);
+        reduce(std::span(level).subspan(2 * i, 2), place, size, dtype, ReduceOp::sum);
+        level[i] = place;
+      }
+      level.resize(level.size() / 2);
+    }
+    results.clear();
+    for (void* const array : out) results.push_back(static_cast<std::byte*>(array) + begin * element);
+    finite = reduce(level, results, size, dtype, ReduceOp::sum) && finite;
+  }
+  return finite;
 }
 
 void round_to_bfloat16(const float* values, float* residual, std::uint16_t* out, std::int64_t count) {

@@ -14,6 +14,9 @@ namespace tugline {
 void reduce(std::span<const void* const> in, void* out, std::int64_t count, DType dtype, ReduceOp op);
 /// The same into several places at once, each of which may be one of `in`. True when all results are finite, before rounding.
 bool reduce(std::span<const void* const> in, std::span<void* const> out, std::int64_t count, DType dtype, ReduceOp op);
+/// The sum of 1, 2, 4, ... arrays as a fixed tree makes it: (in[0] + in[1]) + (in[2] + in[3]), so that a half of it that somebody else
+/// added up has the same bits.
+bool sum_pairwise(std::span<const void* const> in, std::span<void* const> out, std::int64_t count, DType dtype);
 
 /// Element-wise conversion between bfloat16 or float16 (bit patterns) and float32.
 void to_float32(const std::uint16_t* in, float* out, std::int64_t count, DType dtype);

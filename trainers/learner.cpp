@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <fmt/format.h>
 #include <torch/torch.h>
 
 #include "tugline/core/clock.hpp"
@@ -13,7 +14,7 @@
 #include "tugline/core/random.hpp"
 #include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/replicas.hpp"
-#include "tugline/parallel/sync/bucket_reducer.hpp"
+#include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/parallel/world.hpp"
 
 namespace tugline {
@@ -46,6 +47,19 @@ ExchangeOptions exchange_options(const ParallelConfig& config, const World& worl
   return options;
 }
 
+void require_shards_fit(const RunConfig& config, Model& model, int ranks) {
+  const std::int64_t shards = config.parallel.shards;
+  if (shards == 0) return;
+  if ((ranks & (ranks - 1)) != 0 || ranks > shards) {
+    throw ConfigError(fmt::format("parallel.shards: {} shards are for 1, 2, 4, ... ranks up to as many, and there are {}", shards, ranks));
+  }
+  const auto buffers = named_buffers_of(model);
+  if (!buffers.empty()) {
+    throw ConfigError(fmt::format("parallel.shards: '{}' of the model depends on which rank sees which samples; use model.norm: group",
+                                  buffers.front().name));
+  }
+}
+
 void seed_dropout(std::uint64_t seed) {
   at::Generator generator = at::detail::getDefaultCPUGenerator();
   std::lock_guard<std::mutex> lock(generator.mutex());
@@ -58,6 +72,7 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
                  std::unique_ptr<Task> task, ParameterCopies copies)
     : seed_(config.seed),
       micro_batch_(config.train.micro_batch),
+      shards_(static_cast<int>(config.parallel.shards)),
       float64_(config.train.precision == "float64"),
       channels_last_(config.train.channels_last),
       exchange_(exchange_options(config.parallel, world)),
@@ -66,6 +81,7 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
     model_ = models.build(config.model, spec, config.seed);
     if (!task_) task_ = make_task(config.task, spec);
     prepare_weights(*model_, config.train);
+    require_shards_fit(config, *model_, world.size());
   });
   auto facts = layout_facts(named_parameters_of(*model_), "parameter");
   for (auto& fact : layout_facts(named_buffers_of(*model_), "buffer")) facts.push_back(std::move(fact));
@@ -90,9 +106,11 @@ Learner::~Learner() = default;
 void Learner::make_arenas(const RunConfig& config, World& world, ParameterCopies copies) {
   const auto named = named_parameters_of(*model_);
   buffers_ = std::make_unique<Arena>(named_buffers_of(*model_), ArenaOptions{});
-  with_node_team(world, config.parallel.shared_memory != "off", [&](std::shared_ptr<NodeTeam> team) {
+  // Across hosts, shards are added up by message.
+  const bool wanted = config.parallel.shared_memory != "off" && (shards_ == 0 || world.num_hosts() == 1);
+  with_node_team(world, wanted, [&](std::shared_ptr<NodeTeam> team) {
     ArenaOptions options = parameter_options(named, config);
-    const bool one_copy = team && copies == ParameterCopies::per_host && config.parallel.shared_memory == "auto";
+    const bool one_copy = team && copies == ParameterCopies::per_host && config.parallel.shared_memory == "auto" && shards_ == 0;
     if (team) options.allocator = one_copy ? shared_everything(team) : shared_gradients(team);
     options.values_are_there = one_copy && team->rank() != 0;
     node_ = std::move(team);
@@ -109,8 +127,13 @@ bool Learner::writes_parameters() const { return !common_parameters() || node_->
 
 int Learner::backwards(const Piece& piece) const {
   if (piece.size() == 0) return 0;
-  if (micro_batch_ == 0) return 1;
-  return static_cast<int>((piece.size() + micro_batch_ - 1) / micro_batch_);
+  return static_cast<int>((piece.size() + pass_size(piece) - 1) / pass_size(piece));
+}
+
+/// Samples that go through forward and backward at once.
+std::int64_t Learner::pass_size(const Piece& piece) const {
+  if (shards_ > 0) return shard_size(piece, shards_);
+  return micro_batch_ > 0 ? micro_batch_ : std::max<std::int64_t>(piece.size(), 1);
 }
 
 at::Tensor Learner::forward(const at::Tensor& input) {
@@ -124,7 +147,7 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
   const Clock& clock = Clock::steady();
   const double start = clock.seconds();
   const double nominal = nominal_weight(piece);
-  const std::int64_t micro = micro_batch_ > 0 ? micro_batch_ : std::max<std::int64_t>(piece.size(), 1);
+  const std::int64_t micro = std::max<std::int64_t>(pass_size(piece), 1);
   StepReport report;
   for (std::int64_t begin = piece.begin; begin < piece.end; begin += micro) {
     const double before = clock.seconds();

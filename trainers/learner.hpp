@@ -43,6 +43,8 @@ class Learner {
   const std::shared_ptr<NodeTeam>& node() const { return node_; }
   /// How gradients go that do not lie there.
   const ExchangeOptions& exchange() const { return exchange_; }
+  /// parallel.shards
+  int shards() const { return shards_; }
   /// There is one copy of parameters and optimizer slots for all ranks of the host.
   bool common_parameters() const;
   /// Outside a step this rank may write parameters and optimizer slots: they are its own, or it is the first on its host.
@@ -66,10 +68,12 @@ class Learner {
   EvalSums evaluate(const Batch& batch);
 
  private:
+  std::int64_t pass_size(const Piece& piece) const;
   void make_arenas(const RunConfig& config, World& world, ParameterCopies copies);
 
   std::uint64_t seed_;
   std::int64_t micro_batch_;
+  int shards_;
   bool float64_;
   bool channels_last_;
   ExchangeOptions exchange_;

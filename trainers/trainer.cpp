@@ -364,7 +364,8 @@ TrainResult Trainer::run() {
   self.strategy = std::make_unique<SyncStrategy>(
       self.world().communicator(), self.world().control(), self.parts.learner.parameters(), self.parts.learner.optimizer(),
       schedule, self.plan,
-      SyncOptions{config.optim.clip_norm, config.optim.clip_value, self.progress().step, self.parts.learner.node(), self.parts.learner.exchange()},
+      SyncOptions{.clip_norm = config.optim.clip_norm, .clip_value = config.optim.clip_value, .first_step = self.progress().step,
+                  .node = self.parts.learner.node(), .exchange = self.parts.learner.exchange(), .shards = self.parts.learner.shards()},
       self.parts.clock);
 
   if (self.stopped_early()) return self.finish(Ending::early_stop);   // an earlier attempt was cut short after it

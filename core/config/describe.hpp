@@ -28,7 +28,7 @@ BOOST_DESCRIBE_STRUCT(TrainConfig, (),
                        early_stop))
 BOOST_DESCRIBE_STRUCT(CheckpointConfig, (), (every_steps, every_epochs, every_minutes, keep_last, keep_best, best_metric))
 BOOST_DESCRIBE_STRUCT(ParallelConfig, (),
-                      (strategy, backend, bucket_mib, first_bucket_mib, shared_memory, all_reduce, wire, check_every, threads, debug))
+                      (strategy, backend, bucket_mib, first_bucket_mib, shared_memory, all_reduce, wire, shards, check_every, threads, debug))
 BOOST_DESCRIBE_STRUCT(OverfitConfig, (), (samples, target, loss, steps, hold, eval_every))
 BOOST_DESCRIBE_STRUCT(LogConfig, (), (every_steps, tensorboard))
 BOOST_DESCRIBE_STRUCT(RunConfig, (), (name, seed, data, model, task, optim, train, checkpoint, parallel, overfit, log))

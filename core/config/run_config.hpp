@@ -148,6 +148,7 @@ struct ParallelConfig {
   std::string shared_memory = "auto";   // auto | gradients | off
   std::string all_reduce = "auto";      // auto | ring | backend
   std::string wire = "float32";         // float32 | bfloat16
+  std::int64_t shards = 0;              // of the global batch, for the same bits on 1, 2, 4, ... ranks; 0: off
   std::int64_t check_every = 1000;      // steps; 0: never
   std::int64_t threads = 0;      // intra-op threads per rank; 0: by the cores this rank may use
   bool debug = false;            // compare each collective between ranks before making it

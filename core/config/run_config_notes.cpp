@@ -135,6 +135,8 @@ const std::vector<Note>& notes() {
        one_of("auto", "ring", "backend")},
       {"parallel.wire", "type of float32 gradients in messages of the ring; bfloat16: half the bytes, with error feedback", "",
        one_of("float32", "bfloat16")},
+      {"parallel.shards", "parts of the global batch, added up in one order: the same bits on 1, 2, 4, ... ranks; 0: off", "",
+       within(0, 1024)},
       {"parallel.check_every", "compare parameters, optimizer state and buffers of all ranks each so many steps; 0: never", "steps", at_least(0)},
       {"parallel.threads", "compute threads per rank; 0: by the cores it may use", "threads", within(0, 4096)},
       {"parallel.debug", "check that all ranks call the same collectives, and name who does not; slow", "", {}},

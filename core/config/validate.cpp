@@ -90,6 +90,18 @@ void check_optim(const OptimConfig& optim, Conflicts& out) {
   }
 }
 
+void check_shards(const RunConfig& run, Conflicts& out) {
+  const std::int64_t shards = run.parallel.shards;
+  if (shards == 0) return;
+  if ((shards & (shards - 1)) != 0) out.push_back({{"parallel.shards"}, fmt::format("parallel.shards {} is no power of two", shards)});
+  if (run.train.micro_batch > 0) {
+    out.push_back({{"parallel.shards", "train.micro_batch"}, "parallel.shards says how many samples go at a time: train.micro_batch must be 0"});
+  }
+  if (run.parallel.wire == "bfloat16") {
+    out.push_back({{"parallel.shards", "parallel.wire"}, "parallel.shards needs unrounded sums: parallel.wire must be float32"});
+  }
+}
+
 void check_run(const RunConfig& run, Conflicts& out) {
   const bool odd = std::ranges::any_of(run.name, [](unsigned char c) { return c == '/' || c < ' '; });
   if (odd || run.name == "." || run.name == "..") {
@@ -117,6 +129,7 @@ void check_run(const RunConfig& run, Conflicts& out) {
     out.push_back({{"parallel.wire", "train.precision"},
                    fmt::format("parallel.wire bfloat16 is for float32 gradients, and train.precision is {}", train.precision)});
   }
+  check_shards(run, out);
   const OverfitConfig& overfit = run.overfit;
   if (overfit.steps / overfit.eval_every < overfit.hold) {
     out.push_back({{"overfit.hold", "overfit.steps", "overfit.eval_every"},

@@ -4,14 +4,17 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
 #include "tugline/core/finite.hpp"
 #include "tugline/core/state/arena.hpp"
+#include "tugline/core/state/pairwise_sum.hpp"
 
 namespace tugline {
 namespace {
@@ -33,17 +36,35 @@ struct BucketHooks::Impl {
   bool finite = true;
   int backwards = 0;
   std::vector<std::shared_ptr<torch::autograd::Node>> accumulators{};   // per slot; autograd itself lets go of unused ones
+  std::optional<PairwiseSum> passes{};   // added up pairwise
+  bool in_pass = false;                  // of backward, with `passes`
 
   /// False: autograd accumulates it as usual.
   bool take(std::size_t index, const at::Tensor& gradient) {
     if (index >= passes_left.size() || passes_left[index] == 0 || !gradient.defined()) return false;
     store(index, gradient);
-    if (--passes_left[index] > 0) return true;
+    if (--passes_left[index] > 0 || passes) return true;
     const auto bucket = static_cast<std::size_t>(arena.slots()[index].bucket);
     if (--slots_left[bucket] > 0) return true;
     reported[bucket] = 1;
     ready(static_cast<int>(bucket));
     return true;
+  }
+
+  void end_pass() {
+    in_pass = false;
+    clear_empty();
+    passes->push();
+    for (std::size_t i = 0; i < empty.size(); ++i) empty[i] = arena.slots()[i].bucket >= 0;
+  }
+
+  void clear_empty() {
+    for (std::size_t i = 0; i < empty.size(); ++i) {
+      if (!empty[i]) continue;
+      at::Tensor gradients = arena.gradients(arena.slots()[i].range);
+      std::memset(gradients.data_ptr(), 0, gradients.nbytes());
+      empty[i] = 0;
+    }
   }
 
   void store(std::size_t index, const at::Tensor& gradient) {
@@ -75,6 +96,12 @@ class OnGradient final : public torch::autograd::FunctionPreHook {
   OnGradient(std::weak_ptr<Impl> owner, std::size_t index) : owner_(std::move(owner)), index_(index) {}
   torch::autograd::variable_list operator()(const torch::autograd::variable_list& gradients) override {
     const auto owner = owner_.lock();
+    if (owner && owner->passes && !owner->in_pass && owner->backwards > 0) {
+      owner->in_pass = true;
+      torch::autograd::Engine::get_default_engine().queue_callback([weak = owner_] {
+        if (const auto still_there = weak.lock()) still_there->end_pass();
+      });
+    }
     if (owner && owner->take(index_, gradients.at(0))) return {at::Tensor()};
     return gradients;
   }
@@ -87,8 +114,9 @@ class OnGradient final : public torch::autograd::FunctionPreHook {
 
 }  // namespace
 
-BucketHooks::BucketHooks(Arena& arena, std::function<void(int)> ready)
+BucketHooks::BucketHooks(Arena& arena, std::function<void(int)> ready, int leaves)
     : impl_(std::make_shared<Impl>(Impl{.arena = arena, .ready = std::move(ready)})) {
+  if (leaves > 0) impl_->passes.emplace(arena, leaves);
   impl_->accumulators.resize(arena.slots().size());
   for (std::size_t i = 0; i < arena.slots().size(); ++i) attach(i);
 }
@@ -122,6 +150,8 @@ void BucketHooks::arm(int backwards, Before before) {
   const auto& slots = self.arena.slots();
   const auto& buckets = self.arena.buckets();
   self.backwards = backwards;
+  self.in_pass = false;
+  if (self.passes) self.passes->clear();
   self.passes_left.assign(slots.size(), backwards);
   self.finite = true;
   self.empty.assign(slots.size(), 0);
@@ -140,18 +170,19 @@ bool BucketHooks::finite() const { return impl_->finite; }
 
 std::vector<int> BucketHooks::finish() {
   Impl& self = *impl_;
+  if (self.passes) {
+    self.passes->total();
+    self.empty.assign(self.empty.size(), 0);
+    for (const auto& bucket : self.arena.buckets()) self.finite = is_finite(self.arena.gradients(bucket.range)) && self.finite;
+  }
   for (std::size_t i = 0; i < self.empty.size(); ++i) {
     // Used in some of the passes but not in the last: nobody has looked at it since it was added to.
     const bool unseen = self.backwards > 1 && self.passes_left[i] > 0 && !self.empty[i] && self.arena.slots()[i].bucket >= 0;
     if (unseen) self.finite = is_finite(self.arena.gradients(self.arena.slots()[i].range)) && self.finite;
   }
   std::fill(self.passes_left.begin(), self.passes_left.end(), 0);
-  for (std::size_t i = 0; i < self.empty.size(); ++i) {
-    if (!self.empty[i]) continue;
-    at::Tensor gradients = self.arena.gradients(self.arena.slots()[i].range);
-    std::memset(gradients.data_ptr(), 0, gradients.nbytes());
-    self.empty[i] = 0;
-  }
+  self.backwards = 0;
+  self.clear_empty();
   std::vector<int> result;
   for (std::size_t b = 0; b < self.reported.size(); ++b) {
     if (!self.reported[b]) result.push_back(static_cast<int>(b));

@@ -14,11 +14,12 @@ class Arena;
 /// hooks off again in the destructor. Runs on the thread that calls backward() (CPU). The arena must outlive it.
 ///
 /// The first gradient of a step is copied into its place, later ones are added: nothing has to be zeroed before, and nothing is added to
-/// zeros. While not armed it leaves backward alone.
+/// zeros. While not armed it leaves backward alone. With `leaves` > 0 the passes of a step are added up pairwise instead (PairwiseSum), and
+/// no bucket is ready before finish().
 class BucketHooks {
  public:
   /// `ready` gets each bucket's number once per step, as its last gradient arrives; what it throws reaches backward().
-  BucketHooks(Arena& arena, std::function<void(int bucket)> ready);
+  BucketHooks(Arena& arena, std::function<void(int bucket)> ready, int leaves = 0);
   ~BucketHooks();
   BucketHooks(const BucketHooks&) = delete;
   BucketHooks& operator=(const BucketHooks&) = delete;

@@ -21,6 +21,8 @@ class NodeSum final : public BucketSum {
       if (flat.gradients.defined() && everywhere_.back().empty()) throw Error("the gradients do not lie in memory that the ranks share");
     }
     write_back_ = arena.flats().empty() || !team_->is_common(arena.flats().front().values.data_ptr());
+    pairwise_ = options.pairwise;
+    if (pairwise_ && team_->num_hosts() > 1) throw Error("ranks of several hosts are added up pairwise by message only");
     if (team_->lane() != nullptr) exchange_.emplace(*team_->lane(), arena, options);
   }
 
@@ -95,7 +97,11 @@ class NodeSum final : public BucketSum {
       if (place == here || (write_back_ && !exchange_)) out_.push_back(place);
     }
     const DType dtype = dtype_of(arena_.flats()[static_cast<std::size_t>(range.buffer)].gradients);
-    if (in_.size() > 1 || !exchange_) finite_ = reduce(in_, out_, range.size(), dtype, ReduceOp::sum) && finite_;
+    if (pairwise_) {
+      finite_ = sum_pairwise(in_, out_, range.size(), dtype) && finite_;
+    } else if (in_.size() > 1 || !exchange_) {
+      finite_ = reduce(in_, out_, range.size(), dtype, ReduceOp::sum) && finite_;
+    }
     if (exchange_) exchanges_.push_back({bucket, exchange_->start(range)});
   }
 
@@ -127,7 +133,7 @@ class NodeSum final : public BucketSum {
   std::vector<Signal*> summed_;                       // per rank: steps whose slices are summed
   std::vector<std::vector<std::byte*>> everywhere_;   // per flat, per rank
   std::optional<Exchange> exchange_;                  // with the other hosts
-  bool write_back_ = true, finite_ = true;
+  bool write_back_ = true, pairwise_ = false, finite_ = true;
   std::uint32_t step_ = 0, started_ = 0, added_ = 0;
   struct UnderWay {
     std::uint32_t bucket = 0;

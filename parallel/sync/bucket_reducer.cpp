@@ -7,11 +7,11 @@
 
 namespace tugline {
 
-BucketReducer::BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, int ranks)
+BucketReducer::BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, int ranks, int leaves)
     : sum_(std::move(sum)),
       alone_(ranks == 1),
       ready_(arena.buckets().size(), 0),
-      hooks_(arena, [this](int bucket) { on_ready(bucket); }) {}
+      hooks_(arena, [this](int bucket) { on_ready(bucket); }, leaves) {}
 
 void BucketReducer::arm(int backwards, BucketHooks::Before before) {
   std::fill(ready_.begin(), ready_.end(), 0);

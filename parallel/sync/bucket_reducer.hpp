@@ -15,8 +15,8 @@ class Arena;
 /// every rank, whatever order backward completes them in: collectives must match. One thread; arm() and finish() are collective.
 class BucketReducer {
  public:
-  /// `ranks`: how many `sum` is over.
-  BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, int ranks);
+  /// `ranks`: how many `sum` is over. `leaves`: see BucketHooks.
+  BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, int ranks, int leaves = 0);
 
   /// The next `backwards` backward passes make up one step; buckets leave during the last.
   void arm(int backwards, BucketHooks::Before before = BucketHooks::Before::forgotten);

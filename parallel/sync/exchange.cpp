@@ -5,6 +5,7 @@
 #include <new>
 
 #include "tugline/core/error.hpp"
+#include "tugline/parallel/reduce.hpp"
 #include "tugline/parallel/ring/ring_communicator.hpp"
 
 namespace tugline {
@@ -17,12 +18,45 @@ std::shared_ptr<float> zeros(std::int64_t count) {
   return {static_cast<float*>(memory), std::free};
 }
 
+/// All ranks' data, then the sum.
+class GatheredSum final : public Work {
+ public:
+  GatheredSum(Communicator& communicator, void* data, std::int64_t count, DType dtype)
+      : data_(data), count_(count), dtype_(dtype), bytes_(static_cast<std::size_t>(count) * size_of(dtype)),
+        all_(bytes_ * static_cast<std::size_t>(communicator.size())),
+        gather_(communicator.start_all_gather(data, static_cast<std::int64_t>(bytes_), all_.data())) {}
+  bool test() override {
+    if (gather_ && gather_->test()) add_up();
+    return gather_ == nullptr;
+  }
+  void wait() override {
+    if (!gather_) return;
+    gather_->wait();
+    add_up();
+  }
+
+ private:
+  void add_up() {
+    std::vector<const void*> in;
+    for (std::size_t begin = 0; begin < all_.size(); begin += bytes_) in.push_back(all_.data() + begin);
+    if (!in.empty()) sum_pairwise(in, std::span<void* const>(&data_, 1), count_, dtype_);
+    gather_.reset();
+  }
+  void* data_;
+  std::int64_t count_;
+  DType dtype_;
+  std::size_t bytes_;
+  std::vector<std::byte> all_;
+  std::unique_ptr<Work> gather_;
+};
+
 }  // namespace
 
 Exchange::Exchange(Communicator& communicator, const Arena& arena, const ExchangeOptions& options)
-    : communicator_(communicator), arena_(arena) {
+    : communicator_(communicator), arena_(arena), pairwise_(options.pairwise) {
   if (communicator.size() == 1) return;
-  if (options.ring || options.bfloat16) ring_ = std::make_unique<RingCommunicator>(communicator.duplicate());
+  if (pairwise_ && options.bfloat16) throw Error("sums that are added up pairwise are not rounded on their way");
+  if (!pairwise_ && (options.ring || options.bfloat16)) ring_ = std::make_unique<RingCommunicator>(communicator.duplicate());
   for (const auto& flat : arena.flats()) {
     const bool rounded = options.bfloat16 && flat.gradients.defined() && flat.gradients.scalar_type() == at::kFloat;
     residuals_.push_back(rounded ? zeros(flat.gradients.numel()) : nullptr);
@@ -32,6 +66,7 @@ Exchange::~Exchange() = default;
 
 std::unique_ptr<Work> Exchange::start(const Range& range) {
   const at::Tensor gradients = arena_.gradients(range);
+  if (pairwise_) return std::make_unique<GatheredSum>(communicator_, gradients.data_ptr(), range.size(), dtype_of(gradients));
   const auto& residual = residuals_[static_cast<std::size_t>(range.buffer)];
   if (residual) return ring_->start_rounded_sum(gradients.data_ptr<float>(), range.size(), residual.get() + range.begin);
   Communicator& communicator = ring_ ? static_cast<Communicator&>(*ring_) : communicator_;
@@ -43,7 +78,7 @@ std::int64_t Exchange::bytes(const Range& range) const {
   if (size == 1) return 0;
   const auto buffer = static_cast<std::size_t>(range.buffer);
   const std::int64_t element = residuals_[buffer] ? 2 : static_cast<std::int64_t>(arena_.flats()[buffer].gradients.element_size());
-  return 2 * (size - 1) * range.size() * element / size;
+  return pairwise_ ? (size - 1) * range.size() * element : 2 * (size - 1) * range.size() * element / size;
 }
 
 DType dtype_of(const at::Tensor& tensor) {

@@ -20,6 +20,7 @@ class RingCommunicator;
 struct ExchangeOptions {
   bool ring = false;       ///< Tugline's ring, which goes on while the rank computes; false: the communicator's own all-reduce
   bool bfloat16 = false;   ///< float32 goes as bfloat16, by the ring, with error feedback; other types as they are
+  bool pairwise = false;   ///< ranks are added up as a fixed tree does (sum_pairwise()): by an all-gather, and not by the ring
 };
 
 /// Sums ranges of a gradient arena over the ranks of a communicator. One thread.
@@ -37,6 +38,7 @@ class Exchange {
  private:
   Communicator& communicator_;
   const Arena& arena_;
+  bool pairwise_;
   std::unique_ptr<RingCommunicator> ring_;
   std::vector<std::shared_ptr<float>> residuals_;   // per flat, as long as its gradients; null where nothing is rounded
 };

@@ -28,4 +28,13 @@ Piece equal_share(Piece global, int rank, int size) {
   return global;
 }
 
+std::int64_t shard_size(const Piece& global, int shards) { return (global.global_size() + shards - 1) / shards; }
+
+Piece shards_of(Piece global, int shards, int rank, int size) {
+  const std::int64_t samples = shard_size(global, shards) * (shards / size);   // of a rank
+  global.begin = std::min(global.global_end, global.global_begin + samples * rank);
+  global.end = std::min(global.global_end, global.begin + samples);
+  return global;
+}
+
 }  // namespace tugline

@@ -2,8 +2,10 @@
 #include "tugline/parallel/sync/sync_strategy.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
+#include <fmt/format.h>
 #include <torch/torch.h>
 
 #include "tugline/core/error.hpp"
@@ -46,10 +48,10 @@ struct SyncStrategy::Impl {
        StepPlan plan_in, SyncOptions options_in, const Clock& clock_in)
       : control(control_in), arena(arena_in), optimizer(optimizer_in), schedule(schedule_in), plan(plan_in),
         options(std::move(options_in)), clock(clock_in),
-        reducer(arena_in, options.node ? make_node_sum(options.node, arena_in, options.exchange)
-                                       : make_message_sum(gradients, arena_in, options.exchange), gradients.size()),
+        reducer(arena_in, make_sum(gradients), gradients.size(), options.shards / gradients.size()),
         rank(gradients.rank()), size(gradients.size()), step(options.first_step), records(static_cast<std::size_t>(size)),
         common(options.node && !arena.flats().empty() && options.node->is_common(arena.flats().front().values.data_ptr())) {
+    if (common && options.shards > 0) throw Error("shards need a copy of the parameters per rank");
     if (common && !optimizer.elementwise()) {
       throw Error("this optimizer steps whole tensors only: give each rank its own copy of the parameters");
     }
@@ -62,6 +64,17 @@ struct SyncStrategy::Impl {
     }
   }
 
+  std::unique_ptr<BucketSum> make_sum(Communicator& gradients) {
+    const int ranks = gradients.size();
+    if (options.shards > 0 && (!std::has_single_bit(static_cast<unsigned>(ranks)) || options.shards % ranks != 0)) {
+      throw Error(fmt::format("{} shards are for ranks that are a power of two and no more than that, not for {}", options.shards, ranks));
+    }
+    options.exchange.pairwise = options.shards > 0;
+    return options.node ? make_node_sum(options.node, arena, options.exchange) : make_message_sum(gradients, arena, options.exchange);
+  }
+  Piece share(const Piece& global) const {
+    return options.shards > 0 ? shards_of(global, options.shards, rank, size) : equal_share(global, rank, size);
+  }
   StepFacts add_up(const StepReport& report) const;
   void check_gradients(StepFacts& facts) const;
   void step_optimizer(StepFacts& facts);
@@ -74,13 +87,13 @@ SyncStrategy::~SyncStrategy() = default;
 
 std::optional<Piece> SyncStrategy::next_piece() {
   if (impl_->step >= impl_->plan.total_steps) return std::nullopt;
-  impl_->current = equal_share(impl_->plan.global_piece(impl_->step++), impl_->rank, impl_->size);
+  impl_->current = impl_->share(impl_->plan.global_piece(impl_->step++));
   return impl_->current;
 }
 
 std::optional<Piece> SyncStrategy::upcoming(const Piece& piece) const {
   if (piece.step + 1 >= impl_->plan.total_steps) return std::nullopt;
-  return equal_share(impl_->plan.global_piece(piece.step + 1), impl_->rank, impl_->size);
+  return impl_->share(impl_->plan.global_piece(piece.step + 1));
 }
 
 void SyncStrategy::begin_step(int backwards, double nominal_weight) {
@@ -147,6 +160,11 @@ void SyncStrategy::Impl::check_gradients(StepFacts& facts) const {
     if (record.finite == 0) facts.finite = false;
   }
   if (options.clip_norm <= 0) return;
+  if (options.shards > 0) {   // in one order too
+    std::vector<Range> all;
+    for (const auto& bucket : arena.buckets()) all.push_back(bucket.range);
+    squares = squared_norm(arena, all);
+  }
   facts.gradient_norm = std::sqrt(squares) * nominal_weight / facts.weight;
   facts.finite = facts.finite && std::isfinite(facts.gradient_norm);   // squares may overflow where elements do not
 }

@@ -30,12 +30,21 @@ struct StepPlan {
 /// Rank `rank`'s part of `global`: equal shares, the first ones of an uneven cut are not larger by more than one.
 Piece equal_share(Piece global, int rank, int size);
 
+/// The same where the unit is a shard: the global batch is cut into `shards` parts, all but the last ones equal, and each rank has as many
+/// of them. `shards` is a multiple of `size`.
+Piece shards_of(Piece global, int shards, int rank, int size);
+/// Samples of a shard.
+std::int64_t shard_size(const Piece& global, int shards);
+
 struct SyncOptions {
   double clip_norm = 0;            ///< 0: off
   double clip_value = 0;           ///< 0: off
   std::int64_t first_step = 0;     ///< where a resumed run goes on
   std::shared_ptr<NodeTeam> node;  ///< the ranks of a host share memory, in which the arena's gradients lie; null: all by message
   ExchangeOptions exchange;        ///< of what goes by message
+  /// > 0, a power of two: each backward pass is one shard, and gradients are added up in one order whatever the number of ranks, which must
+  /// be a power of two and at most this. 1, 2, 4, ... ranks then have the same bits. Nothing overlaps. Needs a copy of the parameters per rank.
+  int shards = 0;
 };
 
 /// Synchronous SGD: each bucket of the gradient arena is summed over all ranks while backward still runs (Li et al. 2020,

@@ -3,6 +3,7 @@
 //   mpirun -n 2 bench_step [--quick] [CASE...]
 //   mpirun -n 2 bench_step --ours [--short] [--bfloat16] mlp-64
 //                                              prints milliseconds per step of Tugline's loop alone, for scripts/bench/ddp.sh and hosts.sh
+//   mpirun -n 2 bench_step --shards mlp-256    what parallel.shards: 4 costs
 //   mpirun -n 2 bench_step --overlap mlp-256   a step against the longer of its computation and its communication, for a slow link
 // The plain loops run on every rank at once (as many copies as ranks, no communication): one with torch::optim as a user would write
 // it, one with ATen's fused kernel on flat buffers. Prints a JSON object per case and peer on rank 0. All sides are checked: equal
@@ -85,10 +86,10 @@ class TuglineLoop {
         loader_(data, order_, nullptr, 0, LoaderOptions{}),
         strategy_(world.communicator(), world.control(), learner_.parameters(), learner_.optimizer(),
                   Schedule(config.optim, {1 << 30, 1, config.data.batch}), {data->size(), config.data.batch, true, 1 << 30},
-                  {.node = learner_.node(), .exchange = learner_.exchange()}) {}
+                  {.node = learner_.node(), .exchange = learner_.exchange(), .shards = learner_.shards()}) {}
   double step() {
     const Piece piece = *strategy_.next_piece();
-    strategy_.begin_step(1, learner_.nominal_weight(piece));
+    strategy_.begin_step(learner_.backwards(piece), learner_.nominal_weight(piece));
     return strategy_.finish_step(learner_.compute_gradients(loader_, piece)).loss;
   }
   /// The communication of a step and nothing else: no samples, so that no parameter changes.
@@ -200,12 +201,12 @@ void check(World& world, TuglineLoop& ours, TorchLoop& torch_loop, FlatLoop& fla
   }
 }
 
-RunConfig config_of(World& world, const Case& c, const std::string& wire) {
+RunConfig config_of(World& world, const Case& c, const std::string& wire, int shards) {
   const std::string optim = c.optimizer == "sgd" ? "{name: sgd, lr: 0.01, momentum: 0.9}" : "{name: adamw, lr: 0.001, weight_decay: 0}";
   return parse_config(fmt::format("data: {{name: synthetic, batch: {}}}\ntask: {{name: {}}}\nmodel: {}\noptim: {}\n"
-                                  "parallel: {{wire: {}}}\n",
+                                  "parallel: {{wire: {}, shards: {}}}\n",
                                   c.batch_per_rank * world.size(), c.input == "tokens" ? "language_model" : "classification", c.model,
-                                  optim, wire), c.title());
+                                  optim, wire, shards), c.title());
 }
 
 /// Ours and its peers on one rank of one case.
@@ -215,8 +216,8 @@ struct Loops {
   TuglineLoop ours;
   TorchLoop torch_loop;
   FlatLoop flat_loop;
-  Loops(World& world, const Case& c, const std::string& wire = "float32")
-      : config(config_of(world, c, wire)),
+  Loops(World& world, const Case& c, const std::string& wire = "float32", int shards = 0)
+      : config(config_of(world, c, wire, shards)),
         data(std::make_shared<BenchData>(c.input, std::max<std::int64_t>(2048, 4 * c.batch_per_rank * world.size()))),
         ours(world, config, data), torch_loop(config, *data, c.batch_per_rank), flat_loop(config, *data, c.batch_per_rank) {
     check(world, ours, torch_loop, flat_loop);
@@ -249,6 +250,18 @@ void run_case(World& world, const Case& c, int blocks) {
   }
   print(world, c, FlatLoop::kName, percentile(milliseconds, 0.5), against_flat, c.batch_per_rank < 256 ? 1.05 : 1.03);
   print(world, c, TorchLoop::kName, percentile(milliseconds, 0.5), against_torch, 1.0);
+}
+
+void run_shards(World& world, const Case& c, int blocks) {
+  Loops plain(world, c), shards(world, c, "float32", 4);
+  std::vector<double> ratios, milliseconds;
+  for (int i = 0; i < blocks; ++i) {
+    milliseconds.push_back(1e3 * block(world, shards.ours));
+    ratios.push_back(milliseconds.back() / (1e3 * block(world, plain.ours)));
+  }
+  if (world.rank() != 0) return;
+  print_row("shards", fmt::format("{} per rank, {} ranks, 4 shards, {:.2f} ms", c.title(), world.size(), percentile(milliseconds, 0.5)), ratios,
+            "the same step without parallel.shards", 0);
 }
 
 /// How much of the communication hides behind the computation, and the other way round.
@@ -296,10 +309,15 @@ int main(int argc, char** argv) {
   const bool quick = std::erase(arguments, "--quick") > 0, only_ours = std::erase(arguments, "--ours") > 0;
   const bool brief = std::erase(arguments, "--short") > 0;
   const std::string wire = std::erase(arguments, "--bfloat16") > 0 ? "bfloat16" : "float32";
+  const bool shards = std::erase(arguments, "--shards") > 0;
   const bool overlap = std::erase(arguments, "--overlap") > 0;
   try {
     for (const Case& c : cases()) {
       if (!arguments.empty() && std::find(arguments.begin(), arguments.end(), c.title()) == arguments.end()) continue;
+      if (shards) {
+        run_shards(world, c, quick ? 5 : 30);
+        continue;
+      }
       if (overlap) {
         run_overlap(world, c, quick ? 3 : 10);
         continue;

@@ -136,6 +136,34 @@ TEST_F(SharesTest, SyncBatchNormNeedsASampleOnEveryRankInEveryStep) {
   EXPECT_EQ(train({}).result.steps, 2);
 }
 
+/// Not only close: gradients are added up in one order. Batches of five in four shards of 2, 2, 1 and 0 samples, and one of three.
+TEST_F(SharesTest, WithShardsOneTwoAndFourRanksHaveTheSameBits) {
+  config_.parallel.shards = 4;
+  config_.optim.momentum = 0.9;
+  config_.optim.clip_norm = 0.5;
+  config_.model.name = "convnet";
+  config_.model.dropout = 0.2;
+  for (const char* memory : {"auto", "off"}) {
+    config_.parallel.shared_memory = memory;
+    std::string alone;
+    for (const int ranks : {1, 2, 4}) {
+      if (ranks > world_.size()) break;
+      std::string bits;
+      if (const auto world = first_ranks(ranks)) bits = train(*world, {.folder = fmt::format("{}-{}", memory, ranks)}).bits;
+      if (world_.rank() != 0) continue;
+      if (ranks == 1) alone = bits;
+      EXPECT_TRUE(bits == alone) << ranks << " ranks, shared memory " << memory;
+    }
+  }
+  if (world_.size() != 3) return;
+  try {
+    train({});
+    ADD_FAILURE() << "three ranks";
+  } catch (const AgreedError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("parallel.shards: 4 shards are for 1, 2, 4, ... ranks up to as many, and there are 3"));
+  }
+}
+
 TEST_F(SharesTest, StepsAndEpochsWhicheverIsFirst) {
   config_.train.steps = 7;
   EXPECT_EQ(train({.folder = "a"}).result.steps, 7);

@@ -95,6 +95,7 @@ RunConfig overfit_config(RunConfig config, std::int64_t num_samples) {
   config.data.drop_last = false;
   config.data.augment = {};
   config.model.dropout = 0;
+  config.parallel.shards = 0;
   config.task.label_smoothing = 0;
   return config;
 }

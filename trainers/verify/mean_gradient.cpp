@@ -50,6 +50,7 @@ at::Tensor mean_gradient(Learner& learner, World& world, Loader& loader, const S
   SyncOptions options;
   options.first_step = step;
   options.node = learner.node();
+  options.shards = learner.shards();
   options.exchange.ring = learner.exchange().ring;   // unrounded: what is compared here is who adds up what
   SyncStrategy strategy(world.communicator(), world.control(), learner.parameters(), keep, schedule, until_here, options);
   const Piece piece = *strategy.next_piece();
