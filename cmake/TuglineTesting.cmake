@@ -32,7 +32,7 @@ function(add_host_test name)
     set(entry ${name}.hosts-${layout})
     add_test(NAME ${entry} COMMAND ${PROJECT_SOURCE_DIR}/tests/support/host_lab.sh ${layout} -- $<TARGET_FILE:${name}> --gtest_brief=1)
     _tugline_test_properties(${entry} hosts)
-    set_tests_properties(${entry} PROPERTIES PROCESSORS 2 ENVIRONMENT "${TUGLINE_MPI_TEST_ENV}")
+    set_tests_properties(${entry} PROPERTIES PROCESSORS 2 RESOURCE_LOCK host_lab ENVIRONMENT "${TUGLINE_MPI_TEST_ENV}")
   endforeach()
 endfunction()
 

@@ -35,6 +35,10 @@ void broadcast_values(Communicator& communicator, Arena& arena, int root) {
   }
 }
 
+bool is_averaged(const at::Tensor& values) {
+  return values.is_floating_point() || values.scalar_type() == at::kLong || values.scalar_type() == at::kInt;
+}
+
 void average_values(Communicator& communicator, Arena& arena) {
   if (communicator.size() == 1) return;
   torch::NoGradGuard no_grad;
@@ -45,7 +49,7 @@ void average_values(Communicator& communicator, Arena& arena) {
       at::Tensor mean = values.to(at::kDouble, /*non_blocking=*/false, /*copy=*/true);
       communicator.all_reduce(mean.data_ptr(), mean.numel(), DType::float64, ReduceOp::sum);
       values.copy_(mean.div_(communicator.size()));
-    } else if (values.scalar_type() == at::kLong || values.scalar_type() == at::kInt) {
+    } else if (is_averaged(values)) {
       communicator.all_reduce(values.data_ptr(), values.numel(), dtype_of(values), ReduceOp::max);
     }
   }
@@ -53,7 +57,9 @@ void average_values(Communicator& communicator, Arena& arena) {
 
 namespace {
 
-std::uint64_t digest_of(const at::Tensor& dense) { return XXH3_64bits(dense.const_data_ptr(), dense.nbytes()); }
+std::uint64_t digest_of(const at::Tensor& dense) {
+  return dense.defined() ? XXH3_64bits(dense.const_data_ptr(), dense.nbytes()) : 0;
+}
 
 /// The lowest rank whose digests are not rank 0's; -1: none. Collective.
 int first_other_rank(Communicator& control, const std::vector<std::uint64_t>& digests) {
@@ -73,6 +79,7 @@ void require_same_bits(Communicator& control, const Arena& arena, const std::vec
   for (const auto& buffer : buffers) digests.push_back(digest_of(buffer));
   if (first_other_rank(control, digests) < 0) return;
   for (const auto& slot : arena.slots()) {   // which one: rarely needed, so slow and simple
+    if (!buffers[static_cast<std::size_t>(slot.range.buffer)].defined()) continue;
     const at::Tensor mine = arena.view(buffers, slot);
     if (const int rank = first_other_rank(control, {digest_of(mine)}); rank >= 0) {
       throw AgreedError(ExitCode::disagree, fmt::format("{} '{}' differs between rank 0 and rank {}", what, slot.name, rank));

@@ -23,7 +23,11 @@ void broadcast_values(Communicator& communicator, Arena& arena, int root = 0);
 /// stay. What is equal on all ranks stays so, bit for bit in float32.
 void average_values(Communicator& communicator, Arena& arena);
 
-/// Collective. Compares buffers that lie as `arena` does (its values, optimizer slots) across ranks, bit for bit, by a digest of each.
+/// Whether average_values() makes values of this type equal on all ranks.
+bool is_averaged(const at::Tensor& values);
+
+/// Collective. Compares buffers that lie as `arena` does (its values, optimizer slots) across ranks, bit for bit, by a digest of each;
+/// undefined ones are left out.
 /// Throws AgreedError (ExitCode::disagree) naming the first tensor that differs, by `what` and its name, and the lowest rank that differs
 /// from rank 0.
 void require_same_bits(Communicator& control, const Arena& arena, const std::vector<at::Tensor>& buffers, const std::string& what);

@@ -55,8 +55,8 @@ void require_shards_fit(const RunConfig& config, Model& model, int ranks) {
   }
   const auto buffers = named_buffers_of(model);
   if (!buffers.empty()) {
-    throw ConfigError(fmt::format("parallel.shards: '{}' of the model depends on which rank sees which samples; use model.norm: group",
-                                  buffers.front().name));
+    throw ConfigError(fmt::format("parallel.shards: the model has a buffer, '{}', and buffers may depend on which rank sees which "
+                                  "samples; use model.norm: group", buffers.front().name));
   }
 }
 
@@ -149,12 +149,19 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
   const double nominal = nominal_weight(piece);
   const std::int64_t micro = std::max<std::int64_t>(pass_size(piece), 1);
   StepReport report;
+  std::vector<StepReport> shards;
   for (std::int64_t begin = piece.begin; begin < piece.end; begin += micro) {
     const double before = clock.seconds();
     const Batch batch = loader.take(piece.epoch, begin, std::min(begin + micro, piece.end));
     report.data_seconds += clock.seconds() - before;
+    StepReport& pass = shards_ > 0 ? shards.emplace_back() : report;
     compute_gradients(batch, nominal, mix_seed(seed_, Purpose::dropout, static_cast<std::uint64_t>(piece.step),
-                                               static_cast<std::uint64_t>(begin)), report);
+                                               static_cast<std::uint64_t>(begin)), pass);
+  }
+  if (shards_ > 0) {
+    const double data_seconds = report.data_seconds;
+    report = add_pairwise(std::move(shards));
+    report.data_seconds = data_seconds;
   }
   report.compute_seconds = clock.seconds() - start - report.data_seconds;
   return report;

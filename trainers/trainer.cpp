@@ -257,9 +257,13 @@ void Trainer::Impl::compare_ranks() {
     for (const auto& flat : arena.flats()) values.push_back(flat.values);
     return values;
   };
+  auto buffers = values_of(state.buffers);
+  for (auto& flat : buffers) {
+    if (!is_averaged(flat)) flat = at::Tensor();   // a mask, say, may be each rank's own
+  }
   try {
     require_same_bits(world().control(), state.parameters, values_of(state.parameters), "parameter");
-    require_same_bits(world().control(), state.buffers, values_of(state.buffers), "buffer");
+    require_same_bits(world().control(), state.buffers, buffers, "buffer");
     for (const auto& slot : state.slots) require_same_bits(world().control(), state.parameters, slot.buffers, slot.name + " of");
   } catch (const AgreedError& error) {
     throw AgreedError(error.exit_code(), fmt::format("after step {}: {}; something beside the optimizer has written it",

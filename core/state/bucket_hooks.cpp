@@ -12,6 +12,7 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include "tugline/core/error.hpp"
 #include "tugline/core/finite.hpp"
 #include "tugline/core/state/arena.hpp"
 #include "tugline/core/state/pairwise_sum.hpp"
@@ -171,6 +172,9 @@ bool BucketHooks::finite() const { return impl_->finite; }
 std::vector<int> BucketHooks::finish() {
   Impl& self = *impl_;
   if (self.passes) {
+    if (self.passes->count() != self.backwards) {
+      throw Error("a backward pass reached no parameter, and gradients that are added up pairwise need every pass");
+    }
     self.passes->total();
     self.empty.assign(self.empty.size(), 0);
     for (const auto& bucket : self.arena.buckets()) self.finite = is_finite(self.arena.gradients(bucket.range)) && self.finite;

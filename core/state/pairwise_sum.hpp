@@ -16,6 +16,7 @@ class PairwiseSum {
   /// `leaves`: of a full tree, a power of two.
   PairwiseSum(Arena& arena, int leaves);
   void clear();
+  int count() const { return count_; }   ///< leaves since then
   /// The arena's gradients are the next leaf, and undefined afterwards.
   void push();
   /// The sum of the leaves since clear(), into the arena's gradients; leaves that are missing at the end are zero.

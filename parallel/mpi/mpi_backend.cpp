@@ -228,6 +228,7 @@ class MpiCommunicator final : public Communicator {
   std::unique_ptr<Communicator> duplicate() override {
     MPI_Comm result = MPI_COMM_NULL;
     start("MPI_Comm_idup", 0, [&](const Bytes&, MPI_Request* request) { return MPI_Comm_idup(comm_.get(), &result, request); })->wait();
+    const std::lock_guard<std::mutex> lock(mpi_mutex());
     return std::make_unique<MpiCommunicator>(CommHandle(result));
   }
   [[noreturn]] void abort(int exit_code) noexcept override {

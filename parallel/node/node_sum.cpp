@@ -61,6 +61,9 @@ class NodeSum final : public BucketSum {
     return exchange_ ? slice_of(slice, team_->lane()->rank(), team_->num_hosts()) : slice;
   }
   bool finite() const override { return finite_; }
+  void forget() override {
+    if (exchange_) exchange_->forget();
+  }
   std::int64_t bytes() const override {
     std::int64_t bytes = 0;
     for (const auto& bucket : arena_.buckets()) {

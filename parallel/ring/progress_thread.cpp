@@ -8,12 +8,22 @@
 #include <chrono>
 #include <exception>
 #include <utility>
+#include <vector>
 
 namespace tugline {
 namespace {
 
 // Between two looks that found nothing: long enough to leave the core to the computation, short against a segment's time on a wire.
 constexpr std::chrono::microseconds kShortestPause{20}, kLongestPause{200};
+constexpr int kActive = 4;   // enough to keep a link busy; what is early should also be done early
+
+/// What an errand that failed has under way may never end, and destroying it would wait for that: it stays. The job is about to end.
+void park(std::shared_ptr<Errand> errand) {
+  static std::mutex mutex;
+  static auto* const parked = new std::vector<std::shared_ptr<Errand>>;
+  const std::lock_guard<std::mutex> lock(mutex);
+  parked->push_back(std::move(errand));
+}
 
 }  // namespace
 
@@ -66,7 +76,8 @@ std::unique_ptr<Work> ProgressThread::start(std::shared_ptr<Errand> errand) {
 /// Under the lock. True when something moved.
 bool ProgressThread::advance_all() {
   bool moved = false;
-  for (auto next = entries_.begin(); next != entries_.end();) {
+  int active = 0;
+  for (auto next = entries_.begin(); next != entries_.end() && active < kActive;) {
     Entry& entry = **next;
     bool over = false;
     try {
@@ -78,8 +89,11 @@ bool ProgressThread::advance_all() {
     }
     if (!over) {
       ++next;
+      ++active;
       continue;
     }
+    moved = true;
+    if (entry.error) park(std::move(entry.errand));
     entry.errand.reset();
     const auto keeper = std::move(*next);   // the waiting thread may let go of it at once
     next = entries_.erase(next);

@@ -30,7 +30,7 @@ class ProgressThread {
   ProgressThread(const ProgressThread&) = delete;
   ProgressThread& operator=(const ProgressThread&) = delete;
 
-  /// Errands get their turn in the order in which they start. The result must not outlive this object; its wait() throws what advance()
+  /// The oldest few errands move, in the order in which they started; the others wait for them. The result must not outlive this object; its wait() throws what advance()
   /// threw.
   std::unique_ptr<Work> start(std::shared_ptr<Errand> errand);
 

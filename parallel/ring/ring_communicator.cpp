@@ -25,7 +25,9 @@ RingCommunicator::RingCommunicator(std::unique_ptr<Communicator> inner, RingOpti
 
 std::unique_ptr<Work> RingCommunicator::start_ring(const RingData& data) {
   if (size() == 1) return std::make_unique<DoneWork>();
-  return progress_.start(std::make_shared<RingSum>(*channel_, next_tag_++ % kTags, data, options_, scratch_));
+  const int tag = next_tag_;
+  next_tag_ = (next_tag_ + 1) % kTags;
+  return progress_.start(std::make_shared<RingSum>(*channel_, tag, data, options_, scratch_));
 }
 
 std::unique_ptr<Work> RingCommunicator::start_rounded_sum(float* data, std::int64_t count, float* residual) {

@@ -49,7 +49,7 @@ RingSum::RingSum(Communicator& channel, int tag, const RingData& data, const Rin
   for (const Segment& segment : receives_) longest = std::max(longest, segment.count);
   for (const Segment& segment : sends_) longest = std::max(longest, segment.count);
   slot_bytes_ = static_cast<std::size_t>((longest * wire_bytes_ + 63) / 64 * 64);
-  scratch_ = pool_->take(slot_bytes_ * window_ * (compressed() ? 2 : 1));
+  window_ = std::min(window_, std::max<std::size_t>(1, receives_.size()));
 }
 
 RingSum::~RingSum() {
@@ -69,6 +69,7 @@ void RingSum::plan(int step, int chunk, std::vector<Segment>& segments) const {
 }
 
 bool RingSum::advance() {
+  if (scratch_.empty() && !receives_.empty()) scratch_ = pool_->take(slot_bytes_ * window_ * (compressed() ? 2 : 1));
   const std::size_t before = received_ + sent_ + arriving_.size() + leaving_.size();
   while (!leaving_.empty() && leaving_.front()->test()) {
     leaving_.pop_front();

@@ -14,9 +14,11 @@
 
 namespace tugline {
 
+/// Messages just below what Open MPI sends over TCP without asking (64 KiB with its header): longer ones wait for an answer that queues
+/// behind the other direction's data, and two hosts then get half of their link.
 struct RingOptions {
-  std::int64_t segment_bytes = 256 << 10;   ///< of one message
-  int in_flight = 4;                        ///< messages under way at a time, each way
+  std::int64_t segment_bytes = 60 << 10;   ///< of one message
+  int in_flight = 8;                       ///< messages under way at a time, each way
 };
 
 /// `count` elements that become their sum over all ranks, in place.
@@ -79,7 +81,7 @@ class RingSum final : public Errand {
   float* residual_;
   std::size_t window_, slot_bytes_ = 0;
   std::shared_ptr<ScratchPool> pool_;
-  std::vector<std::byte> scratch_;                  // window_ slots for what arrives, as many for what leaves compressed
+  std::vector<std::byte> scratch_;                  // from the first advance() on: window_ slots for what arrives, and for what leaves compressed
   std::vector<Segment> receives_, sends_;           // in the order in which they happen
   std::deque<std::unique_ptr<Work>> arriving_, leaving_;
   std::size_t received_ = 0, sent_ = 0;             // done; what is under way follows

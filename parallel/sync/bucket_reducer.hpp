@@ -23,6 +23,7 @@ class BucketReducer {
   /// Sends what backward did not complete (unused parameters, an empty piece) and waits for all.
   void finish();
   const BucketSum& sum() const { return *sum_; }
+  void forget() { sum_->forget(); }
   /// After finish(): this rank has found nothing in its part of the sum that is not finite. All ranks together look at everything.
   bool finite() const { return alone_ ? hooks_.finite() : sum_->finite(); }
 

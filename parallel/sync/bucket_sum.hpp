@@ -37,6 +37,8 @@ class BucketSum {
   virtual Range watched(int bucket) const = 0;
   /// After finish(): the sums in this rank's watched ranges are finite.
   virtual bool finite() const = 0;
+  /// The step that finish() ended is skipped: nothing of it may reach the next one. Called on all ranks alike.
+  virtual void forget() = 0;
   /// Bytes of gradients that one step sends to other ranks.
   virtual std::int64_t bytes() const = 0;
 };

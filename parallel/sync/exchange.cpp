@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/parallel/sync/exchange.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 
@@ -41,6 +42,7 @@ class GatheredSum final : public Work {
     for (std::size_t begin = 0; begin < all_.size(); begin += bytes_) in.push_back(all_.data() + begin);
     if (!in.empty()) sum_pairwise(in, std::span<void* const>(&data_, 1), count_, dtype_);
     gather_.reset();
+    std::vector<std::byte>().swap(all_);
   }
   void* data_;
   std::int64_t count_;
@@ -71,6 +73,12 @@ std::unique_ptr<Work> Exchange::start(const Range& range) {
   if (residual) return ring_->start_rounded_sum(gradients.data_ptr<float>(), range.size(), residual.get() + range.begin);
   Communicator& communicator = ring_ ? static_cast<Communicator&>(*ring_) : communicator_;
   return communicator.start_all_reduce(gradients.data_ptr(), range.size(), dtype_of(gradients), ReduceOp::sum);
+}
+
+void Exchange::forget() {
+  for (std::size_t f = 0; f < residuals_.size(); ++f) {
+    if (residuals_[f]) std::fill_n(residuals_[f].get(), arena_.flats()[f].gradients.numel(), 0.0F);
+  }
 }
 
 std::int64_t Exchange::bytes(const Range& range) const {

@@ -32,6 +32,8 @@ class Exchange {
 
   /// In place; collective, in one order.
   std::unique_ptr<Work> start(const Range& range);
+  /// Drops what rounding has left over so far: it belongs to a step that was skipped.
+  void forget();
   /// Bytes of `range` that this rank sends.
   std::int64_t bytes(const Range& range) const;
 

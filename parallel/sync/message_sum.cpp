@@ -34,6 +34,7 @@ class MessageSum final : public BucketSum {
     }
     return true;
   }
+  void forget() override { exchange_.forget(); }
   std::int64_t bytes() const override {
     std::int64_t bytes = 0;
     for (const auto& bucket : arena_.buckets()) bytes += exchange_.bytes(bucket.range);

@@ -28,6 +28,23 @@ Piece equal_share(Piece global, int rank, int size) {
   return global;
 }
 
+StepReport add_pairwise(std::vector<StepReport> reports) {
+  if (reports.empty()) return {};
+  for (; reports.size() > 1; reports.resize((reports.size() + 1) / 2)) {
+    for (std::size_t i = 0; i < reports.size(); i += 2) {
+      StepReport sum = reports[i];
+      if (i + 1 < reports.size()) {
+        sum.weight += reports[i + 1].weight;
+        sum.loss_sum += reports[i + 1].loss_sum;
+        sum.correct += reports[i + 1].correct;
+        sum.counted += reports[i + 1].counted;
+      }
+      reports[i / 2] = sum;
+    }
+  }
+  return reports.front();
+}
+
 std::int64_t shard_size(const Piece& global, int shards) { return (global.global_size() + shards - 1) / shards; }
 
 Piece shards_of(Piece global, int shards, int rank, int size) {

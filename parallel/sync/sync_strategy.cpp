@@ -141,6 +141,15 @@ StepFacts SyncStrategy::Impl::add_up(const StepReport& report) const {
     slowest = std::max(slowest, record.data_seconds + record.compute_seconds);
     if (!std::isfinite(record.loss_sum) && facts.nonfinite_rank < 0) facts.nonfinite_rank = r;
   }
+  if (options.shards > 0) {
+    std::vector<StepReport> reports;
+    for (const Record& r : records) reports.push_back({.weight = r.weight, .loss_sum = r.loss_sum, .correct = r.correct, .counted = r.counted});
+    const StepReport sum = add_pairwise(std::move(reports));
+    facts.weight = sum.weight;
+    loss_sum = sum.loss_sum;
+    facts.correct = sum.correct;
+    facts.counted = sum.counted;
+  }
   facts.loss = facts.weight > 0 ? loss_sum / facts.weight : 0;
   facts.finite = facts.nonfinite_rank < 0;
   facts.data_seconds = report.data_seconds;
@@ -170,7 +179,7 @@ void SyncStrategy::Impl::check_gradients(StepFacts& facts) const {
 }
 
 void SyncStrategy::Impl::step_optimizer(StepFacts& facts) {
-  if (!facts.finite || facts.weight <= 0) return;
+  if (!facts.finite || facts.weight <= 0) return reducer.forget();
   double scale = nominal_weight / facts.weight;
   if (options.clip_norm > 0) scale *= clip_factor(facts.gradient_norm, options.clip_norm);
   for (const auto& segment : segments) {

@@ -2,6 +2,7 @@
 // What is true only where ranks are on several hosts; tests/support/host_lab.sh makes them.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <string>
 
@@ -25,6 +26,9 @@ std::int64_t sent_by_host() {
 class Hosts : public MpiWorldTest {
  protected:
   void SetUp() override {
+    if (std::getenv("HOST_LAB") != nullptr) {
+      ASSERT_GT(world_.num_hosts(), 1) << "the lab's hosts are taken for one";
+    }
     if (world_.num_hosts() == 1 || sent_by_host() < 0) GTEST_SKIP() << "needs the hosts of tests/support/host_lab.sh";
   }
 };

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "tugline/core/random.hpp"
@@ -143,11 +144,9 @@ void a_work_that_is_dropped_is_waited_for(Communicator& inner) {
 /// test() alone, which moves nothing by itself: the thread does.
 void sums_go_on_while_the_rank_computes(Communicator& inner) {
   RingCommunicator ring(inner.duplicate(), kTiny);
-  std::vector<std::int32_t> values(20'000, 1);
-  const auto work = ring.start_all_reduce(values.data(), 20'000, DType::int32, ReduceOp::sum);
-  double busy = 1;
-  while (!work->test()) busy = std::sqrt(busy + 1);
-  EXPECT_GT(busy, 0);
+  std::vector<std::int32_t> values(2000, 1);
+  const auto work = ring.start_all_reduce(values.data(), 2000, DType::int32, ReduceOp::sum);
+  while (!work->test()) std::this_thread::yield();   // ranks may outnumber cores
   EXPECT_EQ(values.front(), inner.size());
   EXPECT_EQ(values.back(), inner.size());
 }
