@@ -136,23 +136,26 @@ TEST_F(SharesTest, SyncBatchNormNeedsASampleOnEveryRankInEveryStep) {
   EXPECT_EQ(train({}).result.steps, 2);
 }
 
-/// Not only close: gradients are added up in one order. Batches of five in four shards of 2, 2, 1 and 0 samples, and one of three.
+/// Not only close: gradients are added up in one order. Batches of eight in four shards of two, then of five, whose shards have 2, 2, 1 and
+/// 0 samples.
 TEST_F(SharesTest, WithShardsOneTwoAndFourRanksHaveTheSameBits) {
   config_.parallel.shards = 4;
   config_.optim.momentum = 0.9;
   config_.optim.clip_norm = 0.5;
   config_.model.name = "convnet";
   config_.model.dropout = 0.2;
-  for (const char* memory : {"auto", "off"}) {
+  config_.task.class_weights = {0.1, 0.7, 1.3, 0.9, 1.1, 0.3, 0.6, 1.7, 0.2, 1};
+  for (const auto& [memory, batch] : {std::pair("auto", 8), std::pair("off", 8), std::pair("auto", 5)}) {
     config_.parallel.shared_memory = memory;
+    config_.data.batch = batch;
     std::string alone;
     for (const int ranks : {1, 2, 4}) {
       if (ranks > world_.size()) break;
       std::string bits;
-      if (const auto world = first_ranks(ranks)) bits = train(*world, {.folder = fmt::format("{}-{}", memory, ranks)}).bits;
+      if (const auto world = first_ranks(ranks)) bits = train(*world, {.folder = fmt::format("{}-{}-{}", memory, batch, ranks)}).bits;
       if (world_.rank() != 0) continue;
       if (ranks == 1) alone = bits;
-      EXPECT_TRUE(bits == alone) << ranks << " ranks, shared memory " << memory;
+      EXPECT_TRUE(bits == alone) << ranks << " ranks, shared memory " << memory << ", batches of " << batch;
     }
   }
   if (world_.size() != 3) return;
