@@ -54,7 +54,7 @@ lab=$root/tests/support/host_lab.sh
 "$lab" --rate 100mbit --driver 4x1 -- "$0" --on-host0 4 100mbit 8 "$pairs"
 "$lab" --rate 1gbit --driver 4x1 -- "$0" --on-host0 4 1gbit 64 "$pairs"
 "$lab" --rate 1gbit --driver 2x1 -- "$0" --on-host0 2 1gbit 64 "$pairs"
-"$lab" --rate "${TUGLINE_OVERLAP_RATE:-2gbit}" 2x1 -- "$bench/bench_step" --overlap $quick mlp-256
+"$lab" --rate "${TUGLINE_OVERLAP_RATE:-500mbit}" 2x1 -- "$bench/bench_step" --overlap $quick transformer-16
 full=() half=()
 for _ in $(seq "$pairs"); do
   full+=("$("$lab" --rate 100mbit 2x1 -- "$bench/bench_step" --ours --short mlp-64)")
