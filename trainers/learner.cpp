@@ -120,7 +120,7 @@ void Learner::make_arenas(const RunConfig& config, World& world, ParameterCopies
 }
 
 bool Learner::common_parameters() const {
-  return node_ && !parameters_->flats().empty() && node_->is_common(parameters_->flats().front().values.data_ptr());
+  return has_common_values(node_.get(), *parameters_);
 }
 
 bool Learner::writes_parameters() const { return !common_parameters() || node_->rank() == 0; }
@@ -148,22 +148,18 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
   const double start = clock.seconds();
   const double nominal = nominal_weight(piece);
   const std::int64_t micro = std::max<std::int64_t>(pass_size(piece), 1);
-  StepReport report;
-  std::vector<StepReport> shards;
+  double data_seconds = 0;
+  std::vector<StepReport> passes;
   for (std::int64_t begin = piece.begin; begin < piece.end; begin += micro) {
     const double before = clock.seconds();
     const Batch batch = loader.take(piece.epoch, begin, std::min(begin + micro, piece.end));
-    report.data_seconds += clock.seconds() - before;
-    StepReport& pass = shards_ > 0 ? shards.emplace_back() : report;
+    data_seconds += clock.seconds() - before;
     compute_gradients(batch, nominal, mix_seed(seed_, Purpose::dropout, static_cast<std::uint64_t>(piece.step),
-                                               static_cast<std::uint64_t>(begin)), pass);
+                                               static_cast<std::uint64_t>(begin)), passes.emplace_back());
   }
-  if (shards_ > 0) {
-    const double data_seconds = report.data_seconds;
-    report = add_pairwise(std::move(shards));
-    report.data_seconds = data_seconds;
-  }
-  report.compute_seconds = clock.seconds() - start - report.data_seconds;
+  StepReport report = add_pairwise(std::move(passes));
+  report.data_seconds = data_seconds;
+  report.compute_seconds = clock.seconds() - start - data_seconds;
   return report;
 }
 

@@ -17,4 +17,8 @@ ArenaAllocator shared_everything(std::shared_ptr<NodeTeam> team) {
   };
 }
 
+bool has_common_values(const NodeTeam* team, const Arena& arena) {
+  return team != nullptr && !arena.flats().empty() && team->is_common(arena.flats().front().values.data_ptr());
+}
+
 }  // namespace tugline

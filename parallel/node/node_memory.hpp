@@ -17,6 +17,9 @@ ArenaAllocator shared_gradients(std::shared_ptr<NodeTeam> team);
 /// The same, and one copy of everything else (parameters, optimizer slots) for the whole team.
 ArenaAllocator shared_everything(std::shared_ptr<NodeTeam> team);
 
+/// The arena's values are one copy for the whole team, as by shared_everything(). `team` may be null.
+bool has_common_values(const NodeTeam* team, const Arena& arena);
+
 /// Collective. `build`, called with a team of all ranks where they can share memory and want to, otherwise (with one warning when they
 /// cannot) with null. `build` may be called twice: what it makes must not leave traces when it throws NoSharedMemory.
 template <typename Build>

@@ -5,7 +5,7 @@
 
 #include "tugline/core/error.hpp"
 #include "tugline/parallel/communicator.hpp"
-#include "tugline/parallel/node/node_team.hpp"
+#include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/reduce.hpp"
 #include "tugline/parallel/sync/bucket_sum.hpp"
 
@@ -20,7 +20,7 @@ class NodeSum final : public BucketSum {
       everywhere_.push_back(flat.gradients.defined() ? team_->everywhere(flat.gradients.data_ptr()) : std::vector<std::byte*>());
       if (flat.gradients.defined() && everywhere_.back().empty()) throw Error("the gradients do not lie in memory that the ranks share");
     }
-    write_back_ = arena.flats().empty() || !team_->is_common(arena.flats().front().values.data_ptr());
+    write_back_ = !has_common_values(team_.get(), arena);
     pairwise_ = options.pairwise;
     if (pairwise_ && team_->num_hosts() > 1) throw Error("ranks of several hosts are added up pairwise by message only");
     if (team_->lane() != nullptr) exchange_.emplace(*team_->lane(), arena, options);

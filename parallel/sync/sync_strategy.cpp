@@ -12,7 +12,7 @@
 #include "tugline/core/optim/clip.hpp"
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/core/state/arena.hpp"
-#include "tugline/parallel/node/node_team.hpp"
+#include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/sync/bucket_reducer.hpp"
 
 namespace tugline {
@@ -50,7 +50,7 @@ struct SyncStrategy::Impl {
         options(std::move(options_in)), clock(clock_in),
         reducer(arena_in, make_sum(gradients), gradients.size(), options.shards / gradients.size()),
         rank(gradients.rank()), size(gradients.size()), step(options.first_step), records(static_cast<std::size_t>(size)),
-        common(options.node && !arena.flats().empty() && options.node->is_common(arena.flats().front().values.data_ptr())) {
+        common(has_common_values(options.node.get(), arena)) {
     if (common && options.shards > 0) throw Error("shards need a copy of the parameters per rank");
     if (common && !optimizer.elementwise()) {
       throw Error("this optimizer steps whole tensors only: give each rank its own copy of the parameters");
@@ -127,13 +127,11 @@ StepFacts SyncStrategy::finish_step(const StepReport& report) {
 
 StepFacts SyncStrategy::Impl::add_up(const StepReport& report) const {
   StepFacts facts;
-  double loss_sum = 0, slowest = 0;
+  double slowest = 0;
+  std::vector<StepReport> reports;
   for (int r = 0; r < size; ++r) {
     const Record& record = records[static_cast<std::size_t>(r)];
-    facts.weight += record.weight;
-    loss_sum += record.loss_sum;
-    facts.correct += record.correct;
-    facts.counted += record.counted;
+    reports.push_back({.weight = record.weight, .loss_sum = record.loss_sum, .correct = record.correct, .counted = record.counted});
     facts.shares.push_back(static_cast<std::int64_t>(record.samples));
     facts.busy_seconds.push_back(record.data_seconds + record.compute_seconds);
     facts.stop = std::max(facts.stop, static_cast<StopReason>(record.stop));
@@ -141,16 +139,11 @@ StepFacts SyncStrategy::Impl::add_up(const StepReport& report) const {
     slowest = std::max(slowest, record.data_seconds + record.compute_seconds);
     if (!std::isfinite(record.loss_sum) && facts.nonfinite_rank < 0) facts.nonfinite_rank = r;
   }
-  if (options.shards > 0) {
-    std::vector<StepReport> reports;
-    for (const Record& r : records) reports.push_back({.weight = r.weight, .loss_sum = r.loss_sum, .correct = r.correct, .counted = r.counted});
-    const StepReport sum = add_pairwise(std::move(reports));
-    facts.weight = sum.weight;
-    loss_sum = sum.loss_sum;
-    facts.correct = sum.correct;
-    facts.counted = sum.counted;
-  }
-  facts.loss = facts.weight > 0 ? loss_sum / facts.weight : 0;
+  const StepReport sum = add_pairwise(std::move(reports));
+  facts.weight = sum.weight;
+  facts.correct = sum.correct;
+  facts.counted = sum.counted;
+  facts.loss = sum.weight > 0 ? sum.loss_sum / sum.weight : 0;
   facts.finite = facts.nonfinite_rank < 0;
   facts.data_seconds = report.data_seconds;
   facts.compute_seconds = report.compute_seconds;
