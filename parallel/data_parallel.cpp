@@ -20,7 +20,6 @@ ArenaOptions arena_options(const DataParallelOptions& options, const std::shared
   ArenaOptions result;
   if (node) result.allocator = shared_gradients(node);
   result.bucket_bytes = static_cast<std::int64_t>(options.bucket_mib * (1 << 20));
-  result.first_bucket_bytes = static_cast<std::int64_t>(options.first_bucket_mib * (1 << 20));
   return result;
 }
 
@@ -47,7 +46,7 @@ struct DataParallel::Impl {
         arena(named_parameters_of(model), arena_options(options, node)),
         buffers(named_buffers_of(model), {}),
         reducer(arena, node ? make_node_sum(node, arena) : make_message_sum(world_in.communicator(), arena, {.ring = world_in.num_hosts() > 1}),
-                world_in.size()) {}
+                world_in.control()) {}
 
   static std::unique_ptr<Impl> make(World& world, torch::nn::Module& model, const DataParallelOptions& options);
 

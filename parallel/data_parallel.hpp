@@ -15,8 +15,7 @@ class Arena;
 class World;
 
 struct DataParallelOptions {
-  double bucket_mib = 4;
-  double first_bucket_mib = 1;
+  double bucket_mib = 0;       ///< gradients summed as one; 0: by the size of the model (see ArenaOptions)
   bool shared_memory = true;   ///< ranks of one host add up each other's gradients in place; false: always by message
 };
 

@@ -17,6 +17,8 @@ namespace tugline {
 namespace {
 
 constexpr std::int64_t kAlignmentBytes = 64;   // a cache line: neighbours owned by different ranks never share one
+// Buckets by default: enough of them that most have left before backward ends, large enough that what each costs does not show.
+constexpr std::int64_t kBuckets = 16, kSmallestBucketBytes = 256 << 10, kLargestBucketBytes = 4 << 20;
 
 at::Tensor flat_tensor(const ArenaAllocator& allocate, std::int64_t count, at::ScalarType type, const std::string& what) {
   std::shared_ptr<void> memory = allocate(static_cast<std::size_t>(count) * c10::elementSize(type), what);
@@ -107,16 +109,25 @@ Arena& Arena::operator=(Arena&&) noexcept = default;
 void Arena::Impl::plan_buckets(const std::vector<int>& flat_of_slot) {
   struct Open {
     int bucket = -1;
-    std::int64_t bytes = 0, limit_bytes = 0;
+    std::int64_t bytes = 0;
   };
+  const auto bytes_of = [](const Slot& slot) {
+    return padded(slot.parameter.numel(), slot.parameter.element_size()) * slot.parameter.element_size();
+  };
+  std::int64_t limit_bytes = options.bucket_bytes;
+  if (limit_bytes <= 0) {
+    std::int64_t all_bytes = 0;
+    for (const Slot& slot : slots) all_bytes += slot.parameter.requires_grad() ? bytes_of(slot) : 0;
+    limit_bytes = std::clamp(all_bytes / kBuckets, kSmallestBucketBytes, kLargestBucketBytes);
+  }
   std::map<int, Open> open_of_flat;
   for (std::size_t i = slots.size(); i-- > 0;) {
     Slot& slot = slots[i];
     if (!slot.parameter.requires_grad()) continue;
     Open& open = open_of_flat[flat_of_slot[i]];
-    const std::int64_t bytes = padded(slot.parameter.numel(), slot.parameter.element_size()) * slot.parameter.element_size();
-    if (open.bucket < 0 || open.bytes + bytes > open.limit_bytes) {
-      open = {static_cast<int>(buckets.size()), 0, open.bucket < 0 ? options.first_bucket_bytes : options.bucket_bytes};
+    const std::int64_t bytes = bytes_of(slot);
+    if (open.bucket < 0 || open.bytes + bytes > limit_bytes) {
+      open = {static_cast<int>(buckets.size()), 0};
       buckets.push_back({{flat_of_slot[i], 0, 0}, {}});
     }
     open.bytes += bytes;

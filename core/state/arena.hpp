@@ -30,8 +30,8 @@ struct NamedTensor {
 };
 
 struct ArenaOptions {
-  std::int64_t bucket_bytes = 4 << 20;        ///< upper size of a bucket (a larger parameter gets its own)
-  std::int64_t first_bucket_bytes = 1 << 20;  ///< the first to leave during backward is small
+  /// Upper size of a bucket (a larger parameter gets its own); 0: a sixteenth of the gradients, at least 256 KiB and at most 4 MiB.
+  std::int64_t bucket_bytes = 0;
   std::function<int(const std::string& name)> group_of;  ///< parameter group of a name; null: all in group 0
   ArenaAllocator allocator;                   ///< null: host memory
   bool values_are_there = false;              ///< the allocator's memory holds the values, another rank's: bind to them, copy nothing

@@ -29,20 +29,23 @@ class NodeSum final : public BucketSum {
   /// Others may still be reading this rank's gradients of the step before.
   void begin() override {
     team_->wait_for_all(summed_, step_);
-    started_ = added_ = 0;
-    spread_ = 0;
+    started_.clear();
+    added_ = spread_ = 0;
     exchanges_.clear();
     finite_ = true;
   }
-  void start(int /*bucket*/) override { raise(mine(filled_), first_of_step() + ++started_); }
+  void start(int bucket) override {
+    started_.push_back(bucket);
+    raise(mine(filled_), first_of_step() + static_cast<std::uint32_t>(started_.size()));
+  }
   void progress() override {
-    while (added_ < started_ && all_have_filled(added_)) add(added_++);
+    while (added_ < started_.size() && all_have_filled(added_)) add(started_[added_++]);
     while (spread_ < exchanges_.size() && exchanges_[spread_].work->test()) spread(exchanges_[spread_++].bucket);
   }
   void finish() override {
-    while (added_ < started_) {
-      team_->wait_for_all(filled_, first_of_step() + added_ + 1);
-      add(added_++);
+    while (added_ < started_.size()) {
+      team_->wait_for_all(filled_, first_of_step() + static_cast<std::uint32_t>(added_) + 1);
+      add(started_[added_++]);
     }
     for (; spread_ < exchanges_.size(); ++spread_) {
       exchanges_[spread_].work->wait();
@@ -78,9 +81,10 @@ class NodeSum final : public BucketSum {
   Signal& mine(const std::vector<Signal*>& signals) const { return *signals[static_cast<std::size_t>(team_->rank())]; }
   /// Signals count buckets through all steps, modulo 2^32.
   std::uint32_t first_of_step() const { return step_ * static_cast<std::uint32_t>(arena_.buckets().size()); }
-  bool all_have_filled(std::uint32_t bucket) const {
-    return std::all_of(filled_.begin(), filled_.end(),
-                       [&](const Signal* signal) { return has_reached(*signal, first_of_step() + bucket + 1); });
+  /// The first `index` + 1 buckets that have started.
+  bool all_have_filled(std::size_t index) const {
+    const std::uint32_t value = first_of_step() + static_cast<std::uint32_t>(index) + 1;
+    return std::all_of(filled_.begin(), filled_.end(), [&](const Signal* signal) { return has_reached(*signal, value); });
   }
   /// What this rank adds up: its lane's part, nothing beyond the last lane.
   Range own(const Range& range) const {
@@ -89,8 +93,8 @@ class NodeSum final : public BucketSum {
   }
 
   /// The sum over this host, and on it goes to the others.
-  void add(std::uint32_t bucket) {
-    const Range range = own(arena_.buckets()[bucket].range);
+  void add(int bucket) {
+    const Range range = own(arena_.buckets()[static_cast<std::size_t>(bucket)].range);
     if (range.size() == 0) return;
     places_of(range);
     std::byte* const here = places_[static_cast<std::size_t>(team_->rank())];
@@ -109,10 +113,10 @@ class NodeSum final : public BucketSum {
   }
 
   /// The sum over all hosts has arrived, here alone.
-  void spread(std::uint32_t bucket) {
-    finite_ = all_finite(arena_, watched(static_cast<int>(bucket))) && finite_;
+  void spread(int bucket) {
+    finite_ = all_finite(arena_, watched(bucket)) && finite_;
     if (!write_back_) return;
-    const Range range = own(arena_.buckets()[bucket].range);
+    const Range range = own(arena_.buckets()[static_cast<std::size_t>(bucket)].range);
     places_of(range);
     const std::byte* const here = places_[static_cast<std::size_t>(team_->rank())];
     const auto bytes = static_cast<std::size_t>(range.size()) * arena_.flats()[static_cast<std::size_t>(range.buffer)].gradients.element_size();
@@ -137,9 +141,11 @@ class NodeSum final : public BucketSum {
   std::vector<std::vector<std::byte*>> everywhere_;   // per flat, per rank
   std::optional<Exchange> exchange_;                  // with the other hosts
   bool write_back_ = true, pairwise_ = false, finite_ = true;
-  std::uint32_t step_ = 0, started_ = 0, added_ = 0;
+  std::uint32_t step_ = 0;
+  std::vector<int> started_;                          // buckets of this step, in the order that all ranks have in common
+  std::size_t added_ = 0;                             // how many of them are summed over this host
   struct UnderWay {
-    std::uint32_t bucket = 0;
+    int bucket = 0;
     std::unique_ptr<Work> work;
   };
   std::vector<UnderWay> exchanges_;                   // of this step, in order

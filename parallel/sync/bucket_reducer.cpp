@@ -2,16 +2,22 @@
 #include "tugline/parallel/sync/bucket_reducer.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "tugline/core/state/arena.hpp"
+#include "tugline/parallel/communicator.hpp"
 
 namespace tugline {
 
-BucketReducer::BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, int ranks, int leaves)
+BucketReducer::BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, Communicator& control, int leaves)
     : sum_(std::move(sum)),
-      alone_(ranks == 1),
+      control_(control),
+      order_(arena.buckets().size()),
+      learned_(control.size() == 1),
       ready_(arena.buckets().size(), 0),
-      hooks_(arena, [this](int bucket) { on_ready(bucket); }, leaves) {}
+      hooks_(arena, [this](int bucket) { on_ready(bucket); }, leaves) {
+  std::iota(order_.begin(), order_.end(), 0);
+}
 
 void BucketReducer::arm(int backwards, BucketHooks::Before before) {
   std::fill(ready_.begin(), ready_.end(), 0);
@@ -22,19 +28,33 @@ void BucketReducer::arm(int backwards, BucketHooks::Before before) {
 
 void BucketReducer::on_ready(int bucket) {
   ready_[static_cast<std::size_t>(bucket)] = 1;
+  if (!learned_) completed_.push_back(bucket);
   launch_ready();
   sum_->progress();
 }
 
 void BucketReducer::launch_ready() {
-  while (next_ < ready_.size() && ready_[next_]) sum_->start(static_cast<int>(next_++));
+  while (next_ < order_.size() && ready_[static_cast<std::size_t>(order_[next_])]) sum_->start(order_[next_++]);
 }
+
+/// Registration says only roughly in which order a model's layers run.
+void BucketReducer::learn_order() {
+  learned_ = true;
+  std::stable_partition(order_.begin(), order_.end(), [&](int bucket) {
+    return std::find(completed_.begin(), completed_.end(), bucket) != completed_.end();
+  });
+  std::copy(completed_.begin(), completed_.end(), order_.begin());   // what backward did not reach comes last
+  control_.broadcast(order_.data(), static_cast<std::int64_t>(order_.size() * sizeof(int)), 0);
+}
+
+bool BucketReducer::finite() const { return control_.size() == 1 ? hooks_.finite() : sum_->finite(); }
 
 void BucketReducer::finish() {
   hooks_.finish();
   std::fill(ready_.begin(), ready_.end(), 1);
   launch_ready();
   sum_->finish();
+  if (!learned_) learn_order();
 }
 
 }  // namespace tugline

@@ -10,13 +10,15 @@
 namespace tugline {
 
 class Arena;
+class Communicator;
 
-/// Sums the buckets of a gradient arena over all ranks while backward fills them. Buckets leave in the arena's order on
-/// every rank, whatever order backward completes them in: collectives must match. One thread; arm() and finish() are collective.
+/// Sums the buckets of a gradient arena over all ranks while backward fills them. Buckets leave in one order on every rank, whatever
+/// order backward completes them in there: collectives must match. In the first step it is the arena's, afterwards the one in which that
+/// step's backward completed them on rank 0. One thread; arm() and finish() are collective.
 class BucketReducer {
  public:
-  /// `ranks`: how many `sum` is over. `leaves`: see BucketHooks.
-  BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, int ranks, int leaves = 0);
+  /// `control`: the ranks that `sum` is over; for the order. `leaves`: see BucketHooks. Everything must outlive it.
+  BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, Communicator& control, int leaves = 0);
 
   /// The next `backwards` backward passes make up one step; buckets leave during the last.
   void arm(int backwards, BucketHooks::Before before = BucketHooks::Before::forgotten);
@@ -25,16 +27,20 @@ class BucketReducer {
   const BucketSum& sum() const { return *sum_; }
   void forget() { sum_->forget(); }
   /// After finish(): this rank has found nothing in its part of the sum that is not finite. All ranks together look at everything.
-  bool finite() const { return alone_ ? hooks_.finite() : sum_->finite(); }
+  bool finite() const;
 
  private:
   void on_ready(int bucket);
   void launch_ready();
+  void learn_order();
 
   std::unique_ptr<BucketSum> sum_;
-  bool alone_;
-  std::vector<char> ready_;
-  std::size_t next_ = 0;
+  Communicator& control_;
+  std::vector<int> order_;       // in which buckets leave
+  std::vector<int> completed_;   // by the first step's backward, in its order
+  bool learned_;
+  std::vector<char> ready_;      // per bucket
+  std::size_t next_ = 0;         // in order_
   BucketHooks hooks_;
 };
 

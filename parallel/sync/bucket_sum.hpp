@@ -17,8 +17,8 @@ Range slice_of(const Range& range, int rank, int size);
 /// No gradient in `range` is infinite or NaN.
 bool all_finite(const Arena& arena, const Range& range);
 
-/// How the buckets of one gradient arena become sums over all ranks. Every rank calls begin(), start() for each bucket in the
-/// arena's order, and finish(), once per step. One thread.
+/// How the buckets of one gradient arena become sums over all ranks. Every rank calls begin(), start() for each bucket, all in
+/// one order, and finish(), once per step. One thread.
 class BucketSum {
  public:
   virtual ~BucketSum() = default;

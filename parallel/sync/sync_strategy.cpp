@@ -48,7 +48,7 @@ struct SyncStrategy::Impl {
        StepPlan plan_in, SyncOptions options_in, const Clock& clock_in)
       : control(control_in), arena(arena_in), optimizer(optimizer_in), schedule(schedule_in), plan(plan_in),
         options(std::move(options_in)), clock(clock_in),
-        reducer(arena_in, make_sum(gradients), gradients.size(), options.shards / gradients.size()),
+        reducer(arena_in, make_sum(gradients), control_in, options.shards / gradients.size()),
         rank(gradients.rank()), size(gradients.size()), step(options.first_step), records(static_cast<std::size_t>(size)),
         common(has_common_values(options.node.get(), arena)) {
     if (common && options.shards > 0) throw Error("shards need a copy of the parameters per rank");

@@ -100,7 +100,7 @@ class DataParallelTest : public MpiWorldTest {
   std::int64_t begin_ = 0, total_ = 0;
   at::Tensor inputs_, targets_;
   std::shared_ptr<Net> model_;
-  DataParallelOptions small_buckets_{1e-4, 1e-4};
+  DataParallelOptions small_buckets_{.bucket_mib = 1e-4};
 };
 
 TEST_F(DataParallelTest, AllBeginWithTheValuesOfRankZero) {

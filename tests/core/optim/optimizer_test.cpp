@@ -33,7 +33,7 @@ class Pair {
       named.push_back({"p" + std::to_string(i), ours.back()});
     }
     ArenaOptions options;
-    options.bucket_bytes = options.first_bucket_bytes = bucket_bytes;
+    options.bucket_bytes = bucket_bytes;
     arena = std::make_unique<Arena>(named, options);
   }
 

@@ -23,9 +23,8 @@ at::Tensor counting(std::vector<std::int64_t> shape, at::ScalarType dtype = at::
   return torch::arange(1, count + 1, dtype).reshape(shape).requires_grad_(trainable);
 }
 
-ArenaOptions buckets_of(std::int64_t first_bytes, std::int64_t bytes) {
+ArenaOptions buckets_of(std::int64_t bytes) {
   ArenaOptions options;
-  options.first_bucket_bytes = first_bytes;
   options.bucket_bytes = bytes;
   return options;
 }
@@ -36,7 +35,7 @@ TEST(ArenaLayout, BucketsInReverseOrderGroupsTogetherEverySlotAligned) {
   std::vector<NamedTensor> parameters = {{"a", counting({3})},       {"frozen", counting({7}, at::kFloat, false)},
                                          {"b", counting({5, 5})},    {"c", counting({2})},
                                          {"large", counting({1000})}};
-  ArenaOptions options = buckets_of(256, 512);
+  ArenaOptions options = buckets_of(512);
   options.group_of = [](const std::string& name) { return name == "b" ? 1 : 0; };
   const Arena arena(parameters, options);
 
@@ -76,7 +75,7 @@ TEST(ArenaLayout, OneFlatPairPerDtype) {
                                          {"d", counting({5}, at::kDouble)},
                                          {"h", counting({5}, at::kBFloat16)},
                                          {"g", counting({5})}};
-  const Arena arena(parameters, buckets_of(1 << 20, 1 << 20));
+  const Arena arena(parameters, buckets_of(1 << 20));
   ASSERT_EQ(arena.flats().size(), 3U);
   EXPECT_EQ(arena.flats()[0].values.numel(), 32);
   EXPECT_EQ(arena.flats()[1].values.numel(), 8);

@@ -21,7 +21,7 @@ class Hooks : public testing::Test {
  protected:
   static ArenaOptions one_slot_a_bucket() {
     ArenaOptions options;
-    options.bucket_bytes = options.first_bucket_bytes = 64;
+    options.bucket_bytes = 64;
     return options;
   }
   /// Gradient of each by itself: 1, 2 and 3; c is used by the last product only.

@@ -64,7 +64,7 @@ class SyncStrategyTest : public MpiWorldTest {
   }
   void start(Path path, SyncOptions options = {}, std::int64_t steps = 12) {
     ArenaOptions arena_options;
-    arena_options.bucket_bytes = arena_options.first_bucket_bytes = 64;   // many buckets
+    arena_options.bucket_bytes = 64;   // many buckets
     options.exchange.ring = path != Path::message;
     node_.reset();
     if (path == Path::write_back || path == Path::common) {

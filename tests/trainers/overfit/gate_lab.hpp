@@ -42,7 +42,6 @@ inline RunConfig small_config(const std::string& model = "mlp") {
   config.optim.lr = 0.1;
   config.overfit.steps = 200;
   config.parallel.bucket_mib = 1e-4;         // several buckets
-  config.parallel.first_bucket_mib = 1e-4;
   return config;
 }
 

@@ -82,7 +82,7 @@ class ParityTest : public MpiWorldTest {
     config_.model.layers = 2;
     config_.model.heads = 2;
     config_.model.width = 12;
-    config_.parallel.bucket_mib = config_.parallel.first_bucket_mib = 2e-4;   // many buckets
+    config_.parallel.bucket_mib = 2e-4;   // many buckets
   }
   VerifyReport verify_now(std::shared_ptr<const Dataset> train) {
     return verify(world_, {config_, models_, std::move(train), nullptr});
