@@ -35,7 +35,6 @@ ArenaOptions parameter_options(const std::vector<NamedTensor>& parameters, const
   for (const auto& [name, tensor] : parameters) (*groups)[name] = group_of(config.optim, name, tensor.dim());
   ArenaOptions options;
   options.bucket_bytes = static_cast<std::int64_t>(config.parallel.bucket_mib * (1 << 20));
-  options.first_bucket_bytes = static_cast<std::int64_t>(config.parallel.first_bucket_mib * (1 << 20));
   options.group_of = [groups](const std::string& name) { return groups->at(name); };
   return options;
 }
@@ -152,8 +151,10 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
   std::vector<StepReport> passes;
   for (std::int64_t begin = piece.begin; begin < piece.end; begin += micro) {
     const double before = clock.seconds();
+    heartbeat_.enter(Phase::data);
     const Batch batch = loader.take(piece.epoch, begin, std::min(begin + micro, piece.end));
     data_seconds += clock.seconds() - before;
+    heartbeat_.enter(Phase::compute);
     compute_gradients(batch, nominal, mix_seed(seed_, Purpose::dropout, static_cast<std::uint64_t>(piece.step),
                                                static_cast<std::uint64_t>(begin)), passes.emplace_back());
   }
@@ -180,6 +181,7 @@ void Learner::compute_gradients(const Batch& batch, double nominal_weight, std::
 }
 
 EvalSums Learner::evaluate(const Batch& batch) {
+  heartbeat_.enter(Phase::evaluation);
   torch::NoGradGuard no_grad;
   const bool training = model_->is_training();
   model_->eval();

@@ -13,6 +13,7 @@
 #include "tugline/core/tasks/task.hpp"
 #include "tugline/parallel/strategy.hpp"
 #include "tugline/parallel/sync/exchange.hpp"
+#include "tugline/parallel/watchdog/heartbeat.hpp"
 
 namespace tugline {
 
@@ -62,6 +63,9 @@ class Learner {
   /// One micro-batch of the above: returns sums; calls backward with seed 1 / nominal_weight.
   void compute_gradients(const Batch& batch, double nominal_weight, std::uint64_t dropout_seed, StepReport& report);
 
+  /// Beats as it computes; for a watchdog.
+  Heartbeat& heartbeat() { return heartbeat_; }
+
   /// The model's output in the mode it is in; converts the input to the run's precision and memory format.
   at::Tensor forward(const at::Tensor& input);
   /// Sums over one batch in evaluation mode, without a graph. Leaves the model in the mode it was in.
@@ -77,6 +81,7 @@ class Learner {
   bool float64_;
   bool channels_last_;
   ExchangeOptions exchange_;
+  Heartbeat heartbeat_;
   std::shared_ptr<Model> model_;
   std::unique_ptr<Task> task_;
   std::shared_ptr<NodeTeam> node_;

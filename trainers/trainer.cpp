@@ -17,7 +17,11 @@
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/parallel/world.hpp"
+#include "tugline/parallel/watchdog/watchdog.hpp"
+#include "tugline/trainers/checkpoint_saver.hpp"
+#include "tugline/trainers/fault_injector.hpp"
 #include "tugline/trainers/learner.hpp"
+#include "tugline/trainers/nonfinite.hpp"
 #include "tugline/trainers/prepare.hpp"
 #include "tugline/trainers/stop_signal.hpp"
 
@@ -90,6 +94,7 @@ struct Trainer::Impl {
   std::shared_ptr<const SampleOrder> order;
   Loader loader;
   TrainState state;
+  CheckpointSaver saver;                  // rank 0
   std::unique_ptr<SyncStrategy> strategy;
   std::int64_t eval_interval, save_steps, save_epoch_steps;
   double started = 0, last_save = 0;
@@ -107,6 +112,8 @@ struct Trainer::Impl {
 
   void warn(const std::string& text);
   StepFacts one_step(const Piece& piece, bool stop_raised);
+  StepFacts attempt_step(const Piece& piece, bool stop_raised);
+  [[noreturn]] void end_nonfinite(const Piece& piece, const StepFacts& facts);
   void settle_buffers(bool step_counts, const std::vector<at::Tensor>& before);
   void account(const Piece& piece, const StepFacts& facts, double seconds);
   void check_finite(const StepFacts& facts);
@@ -115,6 +122,8 @@ struct Trainer::Impl {
   void validate();
   bool stopped_early() const;
   void save(bool best = false);
+  void settle_saves();
+  std::unique_ptr<Watchdog> watch();
   Evaluation train_means() const;
   TrainResult finish(TrainResult::Ending ending);
 };
@@ -126,6 +135,7 @@ Trainer::Impl::Impl(Parts parts_in)
       loader(parts.data.train, order, &parts.config.data.augment, parts.config.seed,
              LoaderOptions{.threads = parts.config.data.threads, .prefetch_samples = parts.config.data.prefetch}),
       state{parts.learner.parameters(), parts.learner.buffers(), parts.learner.optimizer().slots()},
+      saver(parts.checkpoints, parts.config.checkpoint, parts.log, parts.faults),
       eval_interval(interval_steps(parts.config.train.eval_every, parts.config.train.eval_unit == "epoch", plan.steps_per_epoch())),
       save_steps(parts.config.checkpoint.every_steps),
       save_epoch_steps(interval_steps(parts.config.checkpoint.every_epochs, true, plan.steps_per_epoch())) {
@@ -153,6 +163,7 @@ bool Trainer::resume() {
   for (const auto& sentence : skipped) self.warn(sentence);
   chosen = self.world().control().broadcast(chosen, 0);
   if (chosen.empty()) return false;
+  self.parts.log.event("loading", {{"checkpoint", chosen}});   // what happens now may be its fault
   self.state.parameters_elsewhere = !self.parts.learner.writes_parameters();
   agree(self.world().control(), [&] {   // and the barrier after which all see the common copy
     const Checkpoint checkpoint = read_checkpoint(chosen);
@@ -177,6 +188,20 @@ void Trainer::Impl::warn(const std::string& text) {
 
 StepFacts Trainer::Impl::one_step(const Piece& piece, bool stop_raised) {
   if (const auto next = strategy->upcoming(piece)) loader.expect(next->epoch, next->begin, next->end);
+  StepFacts facts = attempt_step(piece, stop_raised);
+  if (facts.finite || config().train.nonfinite == "skip") return facts;
+  if (config().train.nonfinite == "retry") {
+    facts = attempt_step(piece, stop_raised);   // buffers are back, and dropout draws what it drew
+    if (facts.finite) warn(fmt::format("step {}: not finite at first, and finite when computed again", piece.step + 1));
+  }
+  if (!facts.finite) end_nonfinite(piece, facts);
+  return facts;
+}
+
+StepFacts Trainer::Impl::attempt_step(const Piece& piece, bool stop_raised) {
+  Heartbeat& heartbeat = parts.learner.heartbeat();
+  heartbeat.enter(Phase::compute, piece.step + 1);
+  if (parts.faults != nullptr) parts.faults->before_step(piece.step + 1, state.parameters);
   std::vector<at::Tensor> buffers_before;
   for (const auto& flat : parts.learner.buffers().flats()) buffers_before.push_back(flat.values.clone());
   strategy->begin_step(parts.learner.backwards(piece), parts.learner.nominal_weight(piece));
@@ -188,9 +213,25 @@ StepFacts Trainer::Impl::one_step(const Piece& piece, bool stop_raised) {
     report.save = config().checkpoint.every_minutes > 0 && since_save >= config().checkpoint.every_minutes;
   }
   if (stop_raised) report.stop = StopReason::signal;
+  heartbeat.enter(Phase::exchange);
   StepFacts facts = strategy->finish_step(report);
   settle_buffers(facts.finite, buffers_before);
+  heartbeat.enter(Phase::compute);
+  if (parts.faults != nullptr) parts.faults->after_step(piece.step + 1, state.parameters);
   return facts;
+}
+
+/// The checkpoint is of the step before: the same command computes this one again.
+void Trainer::Impl::end_nonfinite(const Piece& piece, const StepFacts& facts) {
+  const std::string what = facts.nonfinite_rank >= 0 ? fmt::format("the loss on rank {}", facts.nonfinite_rank) : "the gradient";
+  const NonfiniteCause cause = find_nonfinite(parts.learner, loader, *order, piece, world());
+  if (progress().step > 0) save();
+  settle_saves();
+  const std::string text = fmt::format("step {}: {} is not finite: {}", piece.step + 1, what, cause.sentence());
+  parts.log.event("nonfinite", {{"step", piece.step + 1}, {"rank", cause.rank}, {"loss", cause.loss}, {"parameter", cause.parameter},
+                                {"samples", boost::json::array(cause.samples.begin(), cause.samples.end())}});
+  throw AgreedError(ExitCode::internal, text + "; parameters are those of the step before, and the same command repeats the step; lower "
+                                               "optim.lr, set optim.clip_norm, or see train.nonfinite");
 }
 
 /// Running statistics are part of a step: the same on every rank after it, so that saving and evaluating change nothing, and
@@ -245,6 +286,7 @@ void Trainer::Impl::check_finite(const StepFacts& facts) {
   warn(fmt::format("step {}: {} is not finite; the step was skipped", progress().step, where));
   if (nonfinite_in_a_row < kMaxNonfiniteSteps) return;
   save();
+  settle_saves();
   throw AgreedError(ExitCode::internal, fmt::format(
       "{} was not finite for {} steps in a row, the last is step {}; lower optim.lr or set optim.clip_norm, and try `tugline "
       "overfit` on this config", where, kMaxNonfiniteSteps, progress().step));
@@ -315,20 +357,30 @@ bool Trainer::Impl::stopped_early() const {
 /// The current step's checkpoint, written once; `best`: it is the best so far.
 void Trainer::Impl::save(bool best) {
   if (saved_here && !best) return;
+  parts.learner.heartbeat().enter(world().rank() == 0 ? Phase::checkpoint : Phase::exchange);
   agree(world().control(), [&] {
-    if (world().rank() != 0) return;
-    const Progress& done = progress();
-    if (!saved_here) {
-      const double start = parts.clock.seconds();
-      const auto file = parts.checkpoints.path_of(done.step);
-      write_checkpoint(file, Snapshot(state, to_yaml(config())).content());
-      parts.log.event("checkpoint", {{"file", file.string()}, {"step", done.step}, {"seconds", parts.clock.seconds() - start}});
-    }
-    if (best) parts.checkpoints.mark_best(done.step, done.best_metric, done.best_value);
-    parts.checkpoints.prune(config().checkpoint.keep_last, config().checkpoint.keep_best);
+    if (world().rank() == 0) saver.save(state, to_yaml(config()), {.write = !saved_here, .best = best});
   });
   last_save = parts.clock.seconds();
   saved_here = true;
+}
+
+/// Checkpoints are on disk.
+void Trainer::Impl::settle_saves() {
+  parts.learner.heartbeat().enter(world().rank() == 0 ? Phase::checkpoint : Phase::exchange);
+  agree(world().control(), [&] {
+    if (world().rank() == 0) saver.settle();
+  });
+}
+
+std::unique_ptr<Watchdog> Trainer::Impl::watch() {
+  WatchdogOptions options;
+  options.seconds = config().parallel.hang_seconds;
+  options.on_hang = [this](const std::string& report) {
+    log::error("{}", report);
+    world().control().abort(static_cast<int>(ExitCode::hang));
+  };
+  return std::make_unique<Watchdog>(world().control().duplicate(), parts.learner.heartbeat(), std::move(options));
 }
 
 Evaluation Trainer::Impl::train_means() const {
@@ -345,8 +397,10 @@ TrainResult Trainer::Impl::finish(TrainResult::Ending ending) {
   TrainResult result;
   result.ending = ending;
   save();   // first: who asked to stop may not wait for evaluations
+  settle_saves();
   if (ending != TrainResult::Ending::signal) {
     if (validated_at != progress().step) validate();
+    settle_saves();
     result.validation = last_validation;
     result.test = evaluate_split("test", parts.data.test);
   }
@@ -372,6 +426,7 @@ TrainResult Trainer::run() {
                   .node = self.parts.learner.node(), .exchange = self.parts.learner.exchange(), .shards = self.parts.learner.shards()},
       self.parts.clock);
 
+  const auto watchdog = self.watch();
   if (self.stopped_early()) return self.finish(Ending::early_stop);   // an earlier attempt was cut short after it
   double last = self.parts.clock.seconds();
   while (const auto piece = self.strategy->next_piece()) {

@@ -13,6 +13,7 @@
 
 namespace tugline {
 
+class FaultInjector;
 class Learner;
 class StopSignal;
 class World;
@@ -46,6 +47,7 @@ class Trainer {
     CheckpointFolder checkpoints;
     const StopSignal& stop;
     const Clock& clock = Clock::steady();
+    FaultInjector* faults = nullptr;    ///< what goes wrong on purpose
   };
   explicit Trainer(Parts parts);
   ~Trainer();
@@ -54,8 +56,8 @@ class Trainer {
   /// not fit, or when there are some and none is intact.
   bool resume();
   std::int64_t steps_done() const;
-  /// Trains to the end, or to a signal, and leaves a checkpoint of the last step. Throws Error when losses or gradients
-  /// stay non-finite.
+  /// Trains to the end, or to a signal, and leaves a checkpoint of the last step on disk. Throws Error when losses or gradients are not
+  /// finite (train.nonfinite), or when a checkpoint cannot be written. Ends the job (ExitCode::hang) when a rank stands still.
   TrainResult run();
 
  private:

@@ -128,6 +128,7 @@ struct TrainConfig {
   std::int64_t eval_batch = 256; // global
   std::string precision = "float32"; // float32 | float64
   bool channels_last = false;
+  std::string nonfinite = "stop";    // what follows a loss or gradient that is not finite: stop | skip | retry
   EarlyStopConfig early_stop;
 };
 
@@ -137,20 +138,21 @@ struct CheckpointConfig {
   double every_minutes = 0;
   std::int64_t keep_last = 2;
   bool keep_best = true;
+  std::string on_error = "stop";     // one that cannot be written: stop | continue
   std::string best_metric = "auto";  // auto: validation.accuracy where there is one, else validation.loss
 };
 
 struct ParallelConfig {
   std::string strategy = "sync";
   std::string backend = "auto";  // auto | mpi | threads
-  double bucket_mib = 4;
-  double first_bucket_mib = 1;
+  double bucket_mib = 0;         // 0: by the size of the model
   std::string shared_memory = "auto";   // auto | gradients | off
   std::string all_reduce = "auto";      // auto | ring | backend
   std::string wire = "float32";         // float32 | bfloat16
   std::int64_t shards = 0;              // of the global batch, for the same bits on 1, 2, 4, ... ranks; 0: off
   std::int64_t check_every = 1000;      // steps; 0: never
   std::int64_t threads = 0;      // intra-op threads per rank; 0: by the cores this rank may use
+  double hang_seconds = 0;       // a phase that takes longer is a hang; 0: by measured times
   bool debug = false;            // compare each collective between ranks before making it
 };
 

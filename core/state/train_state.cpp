@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <set>
 #include <stdexcept>
@@ -61,6 +62,12 @@ void visit_slots(const TrainState& state, const Visit& visit) {
       if (slot.bucket >= 0) visit("/optimizer/" + buffer.name + "/" + slot.name, state.parameters.view(buffer.buffers, slot));
     }
   }
+}
+
+std::vector<at::Tensor> values_of(const Arena& arena) {
+  std::vector<at::Tensor> values;
+  for (const auto& flat : arena.flats()) values.push_back(flat.values);
+  return values;
 }
 
 const std::string& text_of(const Checkpoint& checkpoint, const std::string& name) {
@@ -153,22 +160,50 @@ void copy_in(const Checkpoint& checkpoint, const std::string& path, at::Tensor v
 
 }  // namespace
 
-Snapshot::Snapshot(const TrainState& state, const std::string& config_yaml) {
-  const Visit visit = [this](const std::string& path, const at::Tensor& view) { add(path, view); };
-  visit_model(state.parameters, state.buffers, visit);
-  visit_slots(state, visit);
-  content_.texts["config"] = config_yaml;
-  content_.texts["progress"] = encode(state.progress);
-  content_.texts["normalisation"] = json::serialize(json::value_from(state.normalisation));
-  content_.texts["versions"] =
-      json::serialize(json::object{{"format", 1}, {"libtorch", TORCH_VERSION}, {"hdf5", hdf5_version()}});
-  content_.texts["manifest"] =
-      json::serialize(json::object{{"slice", 0}, {"slices", 1}, {"world_size", state.progress.world_size}});
+void Snapshot::take(const TrainState& state, const std::string& config_yaml) {
+  const at::NoGradGuard no_grad;
+  state.parameters.rebind_values();   // what was detached from the arena is copied in
+  state.buffers.rebind_values();
+  entries_.clear();
+  std::size_t used = 0;
+  const auto copy_all = [&](const Arena& arena, const std::vector<at::Tensor>& flats, const std::string& prefix, bool trainable_only) {
+    std::vector<at::Tensor> copies;
+    for (const at::Tensor& flat : flats) {
+      copy(used, flat);
+      copies.push_back(copies_[used++]);
+    }
+    for (const auto& slot : arena.slots()) {
+      if (!trainable_only || slot.bucket >= 0) entries_.push_back({prefix + slot.name, arena.view(copies, slot)});
+    }
+  };
+  copy_all(state.parameters, values_of(state.parameters), "/parameters/", false);
+  copy_all(state.buffers, values_of(state.buffers), "/buffers/", false);
+  for (const auto& slot : state.slots) copy_all(state.parameters, slot.buffers, "/optimizer/" + slot.name + "/", true);
+  texts_["config"] = config_yaml;
+  texts_["progress"] = encode(state.progress);
+  texts_["normalisation"] = json::serialize(json::value_from(state.normalisation));
+  texts_["versions"] = json::serialize(json::object{{"format", 1}, {"libtorch", TORCH_VERSION}, {"hdf5", hdf5_version()}});
+  texts_["manifest"] = json::serialize(json::object{{"slice", 0}, {"slices", 1}, {"world_size", state.progress.world_size}});
 }
 
-void Snapshot::add(const std::string& path, const at::Tensor& tensor) {
-  tensors_.push_back(tensor.clone(at::MemoryFormat::Contiguous));
-  content_.arrays.push_back({path, stored_dtype(tensor), tensor.sizes().vec(), tensors_.back().data_ptr()});
+void Snapshot::copy(std::size_t index, const at::Tensor& flat) {
+  if (copies_.size() <= index) copies_.resize(index + 1);
+  at::Tensor& place = copies_[index];
+  if (!place.defined() || place.scalar_type() != flat.scalar_type() || place.numel() != flat.numel()) place = at::empty_like(flat);
+  if (flat.numel() > 0) std::memcpy(place.data_ptr(), flat.const_data_ptr(), flat.nbytes());
+}
+
+CheckpointContent Snapshot::content() {
+  const at::NoGradGuard no_grad;
+  CheckpointContent content;
+  content.texts = texts_;
+  reordered_.clear();
+  for (const Entry& entry : entries_) {
+    at::Tensor dense = entry.view;
+    if (!dense.is_contiguous()) dense = reordered_.emplace_back(dense.contiguous());
+    content.arrays.push_back({entry.path, stored_dtype(dense), dense.sizes().vec(), dense.const_data_ptr()});
+  }
+  return content;
 }
 
 void restore(const Checkpoint& checkpoint, TrainState& state) {

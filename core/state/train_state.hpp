@@ -41,17 +41,25 @@ struct TrainState {
   bool parameters_elsewhere = false;   ///< parameters and slots are a copy in common with another rank, who alone restores them
 };
 
-/// A copy of a state that can be written while training goes on: arrays of every tensor in its own shape, C order.
+/// A copy of a state that can be written while training goes on.
 class Snapshot {
  public:
-  Snapshot(const TrainState& state, const std::string& config_yaml);
-  const CheckpointContent& content() const { return content_; }
+  /// Copies flat buffers as they are, into the memory of the copy before: what training waits for is no more than that.
+  void take(const TrainState& state, const std::string& config_yaml);
+  /// Arrays of every tensor in its own shape, C order, and texts. Any thread; valid until the next take().
+  CheckpointContent content();
 
  private:
-  void add(const std::string& path, const at::Tensor& tensor);
+  struct Entry {
+    std::string path;
+    at::Tensor view;   // of a copy, with the parameter's own strides
+  };
+  void copy(std::size_t index, const at::Tensor& flat);
 
-  std::vector<at::Tensor> tensors_;   // keep the memory of content_
-  CheckpointContent content_;
+  std::vector<at::Tensor> copies_;      // of flat buffers: parameters, buffers, optimizer slots
+  std::vector<Entry> entries_;
+  std::vector<at::Tensor> reordered_;   // those whose strides are not C order
+  std::map<std::string, std::string> texts_;
 };
 
 /// Puts a checkpoint into the live state, by name. Throws CheckpointError naming the first tensor that is missing, extra, or of

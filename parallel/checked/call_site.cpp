@@ -29,8 +29,14 @@ std::string place_in_module(const char* address) {
   return fmt::format("{}+0x{:x}", file_name(module.dli_fname), address - static_cast<const char*>(module.dli_fbase));
 }
 
-/// Of a return address, the function and line that the call stands in.
-std::string describe(const void* return_address) {
+bool says_nothing(std::string_view place) {
+  constexpr std::string_view kOurs[] = {"CallSite::", "CheckedCommunicator::", "Communicator::", "boost::stacktrace::", "std::"};
+  return std::any_of(std::begin(kOurs), std::end(kOurs), [&](std::string_view start) { return place.starts_with(start); });
+}
+
+}  // namespace
+
+std::string describe_call(const void* return_address) {
   const char* const call = static_cast<const char*>(return_address) - 1;   // what follows it may be another line
   const boost::stacktrace::frame frame(call);
   const std::string name = without_arguments(frame.name());
@@ -38,13 +44,6 @@ std::string describe(const void* return_address) {
   const std::size_t line = frame.source_line();
   return fmt::format("{} ({})", name, line == 0 ? place_in_module(call) : fmt::format("{}:{}", file_name(frame.source_file()), line));
 }
-
-bool says_nothing(std::string_view place) {
-  constexpr std::string_view kOurs[] = {"CallSite::", "CheckedCommunicator::", "Communicator::", "boost::stacktrace::", "std::"};
-  return std::any_of(std::begin(kOurs), std::end(kOurs), [&](std::string_view start) { return place.starts_with(start); });
-}
-
-}  // namespace
 
 CallSite CallSite::here() {
   CallSite site;
@@ -55,10 +54,10 @@ CallSite CallSite::here() {
 
 std::string CallSite::text() const {
   // Without names our own frames, which come first, cannot be told from the caller's: more are shown.
-  const std::size_t most = count_ > 0 && says_nothing(describe(frames_[0])) ? 3 : 8;
+  const std::size_t most = count_ > 0 && says_nothing(describe_call(frames_[0])) ? 3 : 8;
   std::vector<std::string> places;
   for (const void* address : frames()) {
-    const std::string place = describe(address);
+    const std::string place = describe_call(address);
     if (says_nothing(place)) continue;
     places.push_back(place);
     if (places.size() == most || place.starts_with("main (")) break;

@@ -27,6 +27,9 @@ class CallSite {
   std::size_t count_ = 0;
 };
 
+/// Of a return address, the function and the line that the call stands in: "agree (world.cpp:98)", or "tugline+0x1f3a" where names are missing.
+std::string describe_call(const void* return_address);
+
 /// A number for a call site: the same in all processes that run one program, wherever the system has put it. One thread at a time.
 class SiteDigest {
  public:

@@ -255,7 +255,10 @@ TEST_F(StoppingTest, ASignalOnOneRankStopsAllAtOneStep) {
 /// The last rank's loss is NaN in steps [from, to), counted from 0.
 class NonFiniteTest : public StoppingTest {
  protected:
-  NonFiniteTest() { config_.train.steps = 14; }
+  NonFiniteTest() {
+    config_.train.steps = 14;
+    config_.train.nonfinite = "skip";
+  }
   void plant(std::int64_t from, std::int64_t to) {
     if (world_.rank() != world_.size() - 1) return;
     script_.nan_from = from;
@@ -296,6 +299,79 @@ TEST_F(NonFiniteTest, NineInARowAreSkippedAndTenEndTheRun) {
   EXPECT_TRUE(same_on_all_ranks(text));
   EXPECT_TRUE(last == second) << "parameters are those of the last good step";
   EXPECT_EQ(checkpoints("ten").list().back().step, 12) << "a run that ends leaves a checkpoint of its last step";
+}
+
+TEST_F(NonFiniteTest, EndsTheRunByDefaultAndNamesRankSamplesAndParameter) {
+  config_.train.nonfinite = "stop";
+  plant(3, 5);   // and once more when the step is computed again to see why
+  std::string text;
+  try {
+    train({});
+  } catch (const AgreedError& error) {
+    text = error.what();
+  }
+  EXPECT_THAT(text, testing::AllOf(testing::HasSubstr("step 4: " + name_of_rank()),
+                                   testing::HasSubstr("rank " + std::to_string(world_.size() - 1) + " has a loss of nan"),
+                                   testing::HasSubstr("first in '"), testing::HasSubstr("its samples: ")));
+  EXPECT_TRUE(same_on_all_ranks(text));
+  EXPECT_EQ(checkpoints("run").list().back().step, 3) << "of the step before, so that this one can be seen again";
+}
+
+TEST_F(NonFiniteTest, SaysSoWhenItCannotBeSeenAgain) {
+  config_.train.nonfinite = "stop";
+  plant(3, 4);
+  std::string text;
+  try {
+    train({});
+  } catch (const AgreedError& error) {
+    text = error.what();
+  }
+  EXPECT_THAT(text, testing::HasSubstr("computed again it was finite on all ranks"));
+}
+
+TEST_F(NonFiniteTest, RetryGoesOnWithoutATraceWhenTheFaultPasses) {
+  config_.model.dropout = 0.2;
+  const Outcome clean = train({.folder = "clean"});
+  config_.train.nonfinite = "retry";
+  script_.calls = 0;
+  plant(3, 4);
+  const Outcome outcome = train({});
+  EXPECT_TRUE(outcome.bits == clean.bits);
+  EXPECT_THAT(outcome.warnings(), testing::ElementsAre(testing::HasSubstr("step 4: not finite at first")));
+  script_.calls = 0;
+  plant(3, 5);
+  EXPECT_THROW(train({.folder = "stays"}), AgreedError);
+}
+
+/// A gradient that is not finite although the loss is, on one rank alone, and everywhere before the optimizer.
+TEST_F(NonFiniteTest, AnInjectedGradientIsCaughtOnAllRanks) {
+  const Outcome clean = train({.folder = "clean"});
+  config_.train.nonfinite = "retry";
+  const Outcome outcome = train({.faults = {parse_fault("nan:step=5,rank=" + std::to_string(world_.size() - 1))}});
+  EXPECT_TRUE(outcome.bits == clean.bits);
+  EXPECT_EQ(outcome.warnings().size(), world_.rank() == 0 ? 1U : outcome.warnings().size());
+}
+
+TEST_F(StoppingTest, ACheckpointThatCannotBeWrittenEndsTheRunOrCostsAWarning) {
+  config_.checkpoint.every_steps = 5;
+  config_.train.steps = 14;
+  config_.train.eval_every = 100;
+  config_.checkpoint.on_error = "continue";
+  const Outcome outcome = train({.folder = "on", .faults = {parse_fault("io:step=5")}});
+  EXPECT_EQ(outcome.result.ending, Ending::done);
+  EXPECT_EQ(saved_steps("on"), (Steps{10, 14}));
+  if (world_.rank() == 0) {
+    EXPECT_THAT(outcome.warnings(), testing::ElementsAre(testing::HasSubstr("step-00000005.h5: input/output error")));
+  }
+  config_.checkpoint.on_error = "stop";
+  try {
+    train({.folder = "off", .faults = {parse_fault("io:step=6")}});
+    ADD_FAILURE() << "the second one failed";
+  } catch (const AgreedError& error) {
+    EXPECT_EQ(error.exit_code(), ExitCode::io);
+    EXPECT_THAT(error.what(), testing::HasSubstr("step-00000010.h5"));
+  }
+  EXPECT_EQ(saved_steps("off"), (Steps{5}));
 }
 
 TEST_F(NonFiniteTest, ABadSampleDoesNotPoisonRunningStatistics) {

@@ -25,6 +25,7 @@
 #include "tugline/core/models/registry.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/tests/support/mpi_world.hpp"
+#include "tugline/trainers/fault_injector.hpp"
 #include "tugline/trainers/learner.hpp"
 #include "tugline/trainers/stop_signal.hpp"
 #include "tugline/trainers/trainer.hpp"
@@ -156,7 +157,7 @@ class TrainerLab : public MpiWorldTest {
     config_.optim.lr = 0.05;
     config_.train.epochs = 3;
     config_.train.eval_batch = 4;
-    config_.parallel.bucket_mib = config_.parallel.first_bucket_mib = 2e-4;   // many buckets
+    config_.parallel.bucket_mib = 2e-4;   // many buckets
     const DataSplits digits = open_data(config_.data, 0);
     data_ = {first_of(digits.train, kSamples), first_of(digits.validation, 11), first_of(digits.test, 7), digits.normalisation};
   }
@@ -184,6 +185,7 @@ class TrainerLab : public MpiWorldTest {
     std::int64_t signal_at = 0;   ///< the step that a signal ends, 2 or later; 0: none
     int signal_rank = 0;
     std::function<void(std::int64_t step, Learner&)> after_step;
+    std::vector<Fault> faults;
   };
 
   /// One attempt at training `config_` on `data_`, as the train command makes it.
@@ -197,7 +199,8 @@ class TrainerLab : public MpiWorldTest {
       if (plan.after_step) plan.after_step(step, learner);
     }));
     const StopSignal stop;
-    Trainer trainer({world, config_, learner, data_, log, checkpoints(plan.folder), stop, clock_ ? *clock_ : Clock::steady()});
+    FaultInjector faults(plan.faults, world.rank(), folder_);
+    Trainer trainer({world, config_, learner, data_, log, checkpoints(plan.folder), stop, clock_ ? *clock_ : Clock::steady(), &faults});
     if (plan.resume) outcome.resumed = trainer.resume();
     outcome.result = trainer.run();
     outcome.bits = bits_of(learner);

@@ -22,6 +22,8 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> table{
       {"train", "train a model; the same command with the same --run-dir continues", "train CONFIG [key=value ...]",
        "mpirun -n 2 tugline train configs/digits.yaml optim.lr=0.05 --run-dir runs/first", train_command},
+      {"launch", "start mpirun, and start it again when ranks fail", "launch -n N [options] -- train CONFIG [key=value ...]",
+       "tugline launch -n 2 -- train configs/digits.yaml --run-dir runs/first", launch_command},
       {"eval", "evaluate a checkpoint", "eval CHECKPOINT|RUN_DIR [key=value ...]",
        "mpirun -n 2 tugline eval runs/first --split test", eval_command},
       {"overfit", "can the model learn ten samples by heart? exit 0, or 3 and a diagnosis", "overfit CONFIG [key=value ...]",
@@ -32,7 +34,8 @@ const std::vector<Command>& commands() {
        doctor_command},
       {"config", "show a resolved config, or the schema", "config show CONFIG [key=value ...] | config schema [--json]",
        "tugline config show configs/digits.yaml optim.lr=0.05", config_command},
-      {"checkpoint", "list, show or verify checkpoints", "checkpoint ls RUN_DIR | checkpoint show|verify FILE",
+      {"checkpoint", "list, show, verify, compare or prune checkpoints",
+       "checkpoint ls|prune RUN_DIR | checkpoint show|verify FILE | checkpoint diff FILE FILE",
        "tugline checkpoint ls runs/first", checkpoint_command},
       {"models", "the models a config can name", "models", "tugline models", models_command},
       {"datasets", "the data sets a config can name", "datasets", "tugline datasets", datasets_command},

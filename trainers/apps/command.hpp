@@ -64,6 +64,7 @@ RunConfig load_agreed_config(World& world, const std::string& file, const std::v
 void adopt_config(World& world, const RunConfig& config);
 
 ExitCode train_command(const Invocation&);
+ExitCode launch_command(const Invocation&);
 ExitCode eval_command(const Invocation&);
 ExitCode overfit_command(const Invocation&);
 ExitCode verify_command(const Invocation&);

@@ -89,6 +89,39 @@ void show_checkpoint(const fs::path& file, std::ostream& out) {
   }
 }
 
+/// Bit by bit, but for where and when they were written.
+ExitCode compare_checkpoints(const fs::path& one, const fs::path& other, std::ostream& out) {
+  const Checkpoint a = read_checkpoint(one), b = read_checkpoint(other);
+  std::vector<std::string> differ;
+  for (const auto& [path, array] : a.arrays) {
+    const auto found = b.arrays.find(path);
+    if (found == b.arrays.end()) {
+      differ.push_back(path + " is only in " + one.string());
+    } else if (array.dtype != found->second.dtype || array.shape != found->second.shape) {
+      differ.push_back(path + " has another type or shape");
+    } else if (array.data != found->second.data) {
+      differ.push_back(path + " has other bits");
+    }
+  }
+  for (const auto& [path, array] : b.arrays) {
+    if (a.arrays.count(path) == 0) differ.push_back(path + " is only in " + other.string());
+  }
+  for (const std::string& line : differ) out << line << '\n';
+  if (differ.empty()) out << fmt::format("{} arrays, no bit differs\n", a.arrays.size());
+  return differ.empty() ? ExitCode::done : ExitCode::check_said_no;
+}
+
+/// Deletes all but the newest of a run, and the best.
+ExitCode prune_checkpoints(const fs::path& run, std::int64_t keep, std::ostream& out) {
+  CheckpointFolder checkpoints(folder_of_checkpoints(run));
+  const auto before = checkpoints.list().size();
+  if (before == 0) throw CheckpointError("'" + run.string() + "' holds no checkpoint; give the folder of a run");
+  checkpoints.prune(keep, true);
+  const auto after = checkpoints.list().size();
+  out << fmt::format("{} of {} checkpoints deleted, {} left\n", before - after, before, after);
+  return ExitCode::done;
+}
+
 }  // namespace
 
 ExitCode config_command(const Invocation& invocation) {
@@ -124,13 +157,26 @@ ExitCode datasets_command(const Invocation& invocation) {
 }
 
 ExitCode checkpoint_command(const Invocation& invocation) {
-  return run_alike(invocation, "checkpoint", help_only(), 2, 2, [&](const Arguments& arguments, const po::variables_map&) {
+  auto options = help_only();
+  options.add_options()("keep", po::value<std::int64_t>()->default_value(1)->value_name("N"), "prune: how many of the newest to keep");
+  return run_alike(invocation, "checkpoint", options, 2, 3, [&](const Arguments& arguments, const po::variables_map& values) {
     const std::string& what = arguments.words[0];
     const fs::path path = arguments.words[1];
-    if (what != "ls" && what != "show" && what != "verify") {
-      throw UsageError("'checkpoint " + what + "' is not a command; usage: tugline " + command_named("checkpoint").usage);
+    const std::size_t files = what == "diff" ? 2 : what == "ls" || what == "show" || what == "verify" || what == "prune" ? 1 : 0;
+    if (files + 1 != arguments.words.size()) {
+      throw UsageError("'checkpoint " + what + "' is not a command, or has too many or too few files; usage: tugline " +
+                       command_named("checkpoint").usage);
     }
-    if (!fs::exists(path)) throw IoError("'" + path.string() + "' does not exist");
+    for (std::size_t i = 1; i < arguments.words.size(); ++i) {
+      if (!fs::exists(arguments.words[i])) throw IoError("'" + arguments.words[i] + "' does not exist");
+    }
+    if (what == "diff") return compare_checkpoints(path, arguments.words[2], invocation.out);
+    if (what == "prune") {
+      const auto keep = values["keep"].as<std::int64_t>();
+      if (keep < 1) throw UsageError(fmt::format("--keep {}: at least 1", keep));
+      if (!fs::is_directory(path)) throw UsageError("'" + path.string() + "' is not the folder of a run");
+      return prune_checkpoints(path, keep, invocation.out);
+    }
     if (what == "ls") return list_checkpoints(path, invocation.out);
     if (what == "verify" && fs::is_directory(path)) return verify_checkpoints(path, invocation.out);
     if (fs::is_directory(path)) {

@@ -19,6 +19,7 @@
 #include "tugline/core/metrics/tensorboard.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/apps/command.hpp"
+#include "tugline/trainers/fault_injector.hpp"
 #include "tugline/trainers/learner.hpp"
 #include "tugline/trainers/prepare.hpp"
 #include "tugline/trainers/run/environment.hpp"
@@ -89,8 +90,8 @@ void write_environment(World& world, const Invocation& invocation, const RunPath
   agree(world.control(), [&] {
     if (world.rank() == 0) write_file_atomically(paths.environment(), boost::json::serialize(environment) + "\n");
   });
-  log::info("run {}: {} rank{} over {}, {} thread{} each", paths.folder().string(), world.size(), world.size() == 1 ? "" : "s",
-            world.communicator().backend(), threads, threads == 1 ? "" : "s");
+  log::info("run {}: {} rank{} over {}, {} thread{} each, {}", paths.folder().string(), world.size(), world.size() == 1 ? "" : "s",
+            world.communicator().backend(), threads, threads == 1 ? "" : "s", describe_cores(environment));
 }
 
 std::string reason_of(const TrainResult& trained, const TrainConfig& config) {
@@ -144,8 +145,14 @@ std::string summary(const Result& result, const RunPaths& paths) {
   return text;
 }
 
+/// What the command line says beside config and folder.
+struct TrainWords {
+  std::string progress;
+  std::vector<Fault> faults;
+};
+
 /// Opens the run once config, data and model are known to be good, and trains in it; rank 0 writes result.json last.
-ExitCode train_in(const Invocation& invocation, const RunConfig& config, const RunOptions& options, const std::string& progress,
+ExitCode train_in(const Invocation& invocation, const RunConfig& config, const RunOptions& options, const TrainWords& words,
                   const StopSignal& stop) {
   World& world = invocation.world;
   const int threads = set_compute_threads(world, config.parallel);
@@ -156,10 +163,13 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
   TrainResult trained;
   const CheckpointFolder checkpoints(run.paths.checkpoints());
   {
-    RunLog log = open_log(world, config, run.paths, progress);
+    RunLog log = open_log(world, config, run.paths, words.progress);
     write_environment(world, invocation, run.paths, threads);
     log.event("start", {{"ranks", world.size()}, {"threads", threads}});
-    Trainer trainer({world, config, learner, data, log, checkpoints, stop});
+    std::optional<FaultInjector> faults;
+    if (!words.faults.empty()) faults.emplace(words.faults, world.rank(), run.paths.folder());
+    Trainer trainer({.world = world, .config = config, .learner = learner, .data = data, .log = log, .checkpoints = checkpoints,
+                     .stop = stop, .faults = faults ? &*faults : nullptr});
     if (run.state == RunState::resumed && trainer.resume()) {
       invocation.out << "continuing at step " << trainer.steps_done() << std::endl;
     }
@@ -186,9 +196,12 @@ ExitCode train_command(const Invocation& invocation) {
       "run-dir", po::value<std::string>()->value_name("DIR"),
       "where the run lives (default runs/<config name>-<time>); an unfinished run there goes on")(
       "fresh", "start over: delete what an older run wrote into the folder")(
-      "progress", po::value<std::string>()->default_value("auto")->value_name("MODE"), "auto, live or plain");
+      "progress", po::value<std::string>()->default_value("auto")->value_name("MODE"), "auto, live or plain")(
+      "inject", po::value<std::vector<std::string>>()->composing()->value_name("FAULT"),
+      "a drill: kill:rank=1,step=7 (or freeze, hang, slow, nan, flip, io); may be repeated");
   po::variables_map values;
   Arguments arguments;
+  TrainWords words;
   if (wants_help(invocation)) {
     invocation.out << help_of(command, &options);
     return ExitCode::done;
@@ -196,7 +209,10 @@ ExitCode train_command(const Invocation& invocation) {
   agree(world.control(), [&] {
     arguments = parse_arguments(invocation, command, options, values, 1, 1);
     if (values.count("run-dir") > 0 && values["run-dir"].as<std::string>().empty()) throw UsageError("--run-dir: no folder given");
-    decide_console(gather_console_facts(values["progress"].as<std::string>()));
+    words.progress = values["progress"].as<std::string>();
+    decide_console(gather_console_facts(words.progress));
+    if (values.count("inject") == 0) return;
+    for (const auto& text : values["inject"].as<std::vector<std::string>>()) words.faults.push_back(parse_fault(text));
   });
   const StopSignal stop;
   const RunConfig config = load_agreed_config(world, arguments.words[0], arguments.overrides);
@@ -205,7 +221,7 @@ ExitCode train_command(const Invocation& invocation) {
     invocation.out << "run " << wanted.folder.string() << " is finished; --fresh starts over\n";
     return ExitCode::done;
   }
-  return train_in(invocation, config, wanted, values["progress"].as<std::string>(), stop);
+  return train_in(invocation, config, wanted, words, stop);
 }
 
 }  // namespace tugline

@@ -46,4 +46,18 @@ json::object gather_environment(World& world, const ProgramFacts& program) {
           {"bindings", std::move(ranks)}};
 }
 
+std::string describe_cores(const json::object& environment) {
+  std::string text = "cores";
+  std::string_view host;
+  for (const json::value& rank : environment.at("bindings").as_array()) {
+    const std::string_view here = rank.at("host").as_string();
+    if (!host.empty()) text += here == host ? " |" : fmt::format(" of {},", host);
+    host = here;
+    text += fmt::format(" {}", std::string_view(rank.at("cores").as_string()));
+    const double quota = rank.at("cgroup_cores").to_number<double>();
+    if (quota > 0) text += fmt::format(" ({:.2g} by quota)", quota);
+  }
+  return text + fmt::format(" of {}", host);
+}
+
 }  // namespace tugline

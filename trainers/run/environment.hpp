@@ -21,4 +21,7 @@ struct ProgramFacts {
 /// run's environment.json, on every rank.
 boost::json::object gather_environment(World& world, const ProgramFacts& program);
 
+/// The cores that each rank may use, from such an object: "cores 0 | 1 of alpha, 0-3 | 0-3 of beta", a control group's quota beside them.
+std::string describe_cores(const boost::json::object& environment);
+
 }  // namespace tugline

@@ -51,19 +51,6 @@ std::string safe_name(std::string name) {
   return name;
 }
 
-/// A new folder below runs/; mkdir decides who gets a name that two jobs want.
-fs::path make_default_folder(const RunOptions& options) {
-  const std::time_t now = options.now != 0 ? options.now : std::time(nullptr);
-  const std::string base = fmt::format("{}-{:%Y%m%d-%H%M%S}", safe_name(options.config_name), fmt::localtime(now));
-  make_folder("runs");
-  for (int n = 1;; ++n) {
-    const fs::path folder = fs::path("runs") / (n == 1 ? base : fmt::format("{}-{}", base, n));
-    std::error_code error;
-    if (fs::create_directory(folder, error)) return folder;
-    if (error) throw IoError(fmt::format("cannot create the folder {}: {}", folder.string(), error.message()));
-  }
-}
-
 /// Refuses whatever is there and is no run.
 void require_own_or_empty(const fs::path& folder) {
   std::error_code error;
@@ -89,7 +76,7 @@ bool is_ours(const fs::path& name) {
     return between("step-", "") || file == "best.json" || file == "latest.json" || between("best.json.", ".tmp") ||
            between("latest.json.", ".tmp");
   }
-  constexpr std::array kFiles{"config.yaml", "environment.json", "metrics.jsonl", "result.json"};
+  constexpr std::array kFiles{"attempts.jsonl", "config.yaml", "environment.json", "faults.log", "metrics.jsonl", "result.json"};
   const auto named = [&](const char* own) { return file == own || between(std::string(own) + ".", ".tmp"); };
   return parent.empty() && (between("events.out.tfevents.", "") || std::any_of(kFiles.begin(), kFiles.end(), named));
 }
@@ -167,6 +154,18 @@ std::string first_difference(const std::string& yaml_there, const std::string& y
   return fmt::format("{} is {} there and {} here", a->key, a->value, b->value);
 }
 
+/// mkdir decides who gets a name that two jobs want.
+fs::path make_run_folder(const std::string& config_name, std::time_t now) {
+  const std::string base = fmt::format("{}-{:%Y%m%d-%H%M%S}", safe_name(config_name), fmt::localtime(now != 0 ? now : std::time(nullptr)));
+  make_folder("runs");
+  for (int n = 1;; ++n) {
+    const fs::path folder = fs::path("runs") / (n == 1 ? base : fmt::format("{}-{}", base, n));
+    std::error_code error;
+    if (fs::create_directory(folder, error)) return folder;
+    if (error) throw IoError(fmt::format("cannot create the folder {}: {}", folder.string(), error.message()));
+  }
+}
+
 RunState look_for_run(const RunOptions& options) {
   if (options.folder.empty()) return RunState::created;
   require_own_or_empty(options.folder);
@@ -175,7 +174,7 @@ RunState look_for_run(const RunOptions& options) {
 
 RunDirectory::RunDirectory(const RunOptions& options) {
   if (options.folder.empty()) {
-    paths_ = RunPaths(make_default_folder(options));
+    paths_ = RunPaths(make_run_folder(options.config_name, options.now));
   } else {
     require_own_or_empty(options.folder);
     make_folder(options.folder);

@@ -37,6 +37,9 @@ struct RunOptions {
   std::time_t now = 0;      ///< 0: the machine's clock
 };
 
+/// A new, empty folder runs/<config name>-<time>, as RunDirectory makes one where none is named. Throws IoError.
+std::filesystem::path make_run_folder(const std::string& config_name, std::time_t now = 0);
+
 /// What RunDirectory would find there, with the same errors but that of a run in use. Touches nothing, so that a run that
 /// cannot start leaves nothing behind.
 RunState look_for_run(const RunOptions& options);

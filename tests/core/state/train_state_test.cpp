@@ -49,7 +49,7 @@ struct Learning {
     torch::manual_seed(seed);
     net = std::make_shared<Net>();
     ArenaOptions options;
-    options.bucket_bytes = options.first_bucket_bytes = bucket_bytes;
+    options.bucket_bytes = bucket_bytes;
     parameters = std::make_unique<Arena>(named_parameters_of(*net), options);
     buffers = std::make_unique<Arena>(named_buffers_of(*net), ArenaOptions{});
     optimizer = make_optimizer(optim, *parameters);
@@ -65,7 +65,11 @@ struct Learning {
     for (const auto& segment : parameters->segments()) optimizer->step(segment.range, segment.group, 0.1, number, 1);
     for (const auto& flat : buffers->flats()) at::Tensor(flat.values).add_(number);
   }
-  Snapshot snapshot() const { return Snapshot(*state, "seed: 5\n"); }
+  Snapshot snapshot() const {
+    Snapshot snapshot;
+    snapshot.take(*state, "seed: 5\n");
+    return snapshot;
+  }
 
   OptimConfig optim;
   std::shared_ptr<Net> net;
@@ -99,7 +103,7 @@ void expect_same_bits(const Learning& a, const Learning& b) {
 
 class TrainStateFile : public TemporaryFolder {
  protected:
-  Checkpoint through_a_file(const Snapshot& snapshot) const {
+  Checkpoint through_a_file(Snapshot snapshot) const {
     write_checkpoint(folder_ / "state.h5", snapshot.content());
     return read_checkpoint(folder_ / "state.h5");
   }

@@ -94,6 +94,8 @@ Outcome Program::wait() {
 
 Outcome run_program(const fs::path& folder, const Words& words, int ranks) { return Program(folder, words, ranks).wait(); }
 
+const char* mpirun() { return TUGLINE_MPIEXEC; }
+
 fs::path source_file(const std::string& name) { return fs::path(TUGLINE_SOURCE) / name; }
 
 std::string read_file(const fs::path& file) {

@@ -39,6 +39,8 @@ Outcome run_program(const std::filesystem::path& folder, const Words& words, int
 
 /// A file of the source tree.
 std::filesystem::path source_file(const std::string& name);
+/// The mpirun of this build.
+const char* mpirun();
 
 std::string read_file(const std::filesystem::path& file);
 

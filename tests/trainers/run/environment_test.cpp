@@ -33,5 +33,11 @@ TEST(Environment, EveryRankKnowsAllOfThem) {
   }
 }
 
+TEST(Environment, CoresInAFewWords) {
+  const auto environment = boost::json::parse(R"({"bindings": [{"host": "alpha", "cores": "0", "cgroup_cores": 0.0},
+      {"host": "alpha", "cores": "1", "cgroup_cores": 0.0}, {"host": "beta", "cores": "0-3", "cgroup_cores": 1.5}]})");
+  EXPECT_EQ(describe_cores(environment.as_object()), "cores 0 | 1 of alpha, 0-3 (1.5 by quota) of beta");
+}
+
 }  // namespace
 }  // namespace tugline

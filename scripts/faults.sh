@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Faults by the hundred, and what becomes of runs: scripts/faults.sh [--quick] [--seed N]
+# Prints seed, versions, and for each kind of fault how often it ended well; exit code 1 when one did not.
+set -uo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+quick="" seed=$RANDOM
+while [ $# -gt 0 ]; do
+  case $1 in
+    --quick) quick=--quick ;;
+    --seed) seed=$2; shift ;;
+    *) echo "faults.sh: '$1' is not an option; usage: scripts/faults.sh [--quick] [--seed N]" >&2; exit 2 ;;
+  esac
+  shift
+done
+RANDOM=$seed
+tugline=$root/build/release/bin/tugline
+if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
+export OMP_NUM_THREADS=1
+mpirun="mpirun -q --oversubscribe --bind-to none"
+work=$(mktemp -d) failures=0
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+echo "faults: seed $seed, $("$tugline" --version), $(mpirun --version | head -1)"
+
+report() {   # WHAT GOOD ALL [MORE]
+  printf '%-58s %6d of %d   %s\n' "$1" "$2" "$3" "${4:-}"
+  [ "$2" = "$3" ] || failures=$((failures + 1))
+}
+among() { if [ -n "$quick" ]; then echo "$1"; else echo "$2"; fi; }   # QUICK FULL
+below() { echo $(((RANDOM * 32768 + RANDOM) % $1)); }
+pause() { sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"; }   # milliseconds
+rank_of() { pgrep -f "^$tugline train .*--run-dir $1( |\$)" | shuf -n 1 --random-source=<(yes $RANDOM); }
+
+cat >long.yaml <<'YAML'
+data: {name: digits, batch: 50}
+model: {name: mlp, hidden: [64], dropout: 0.1}
+optim: {lr: 0.01, momentum: 0.9}
+train: {epochs: 100000, steps: 20000, eval_every: 100}
+checkpoint: {every_steps: 500}
+log: {every_steps: 100, tensorboard: false}
+YAML
+last=checkpoints/step-00020000.h5
+
+# Exit code 0 and the bits of the run that nothing happened to.
+ended_well() { [ "$2" = 0 ] && "$tugline" checkpoint diff "$1/$last" "straight/$last" >/dev/null; }
+
+segments() { find /dev/shm -maxdepth 1 \( -name 'vader_segment*' -o -name 'sm_segment*' \) | wc -l; }
+sessions() { find "${TMPDIR:-/tmp}" -maxdepth 1 -name "tugline-[0-9]*" | wc -l; }
+
+$mpirun -n 2 "$tugline" train long.yaml --run-dir straight >/dev/null 2>&1 || { echo "faults.sh: the run without faults fails" >&2; exit 1; }
+
+kill_ranks() {
+  local count=$1 good=0 i run kills=0 code before_segments before_sessions rank
+  before_segments=$(segments) before_sessions=$(sessions)
+  for i in $(seq "$count"); do
+    run=killed-$i
+    "$tugline" launch -n 2 --mpirun "$mpirun" -- train long.yaml --run-dir "$run" >"$run.out" 2>&1 &
+    local launch=$!
+    pause "$(below 4000)"
+    rank=$(rank_of "$run")
+    [ -n "$rank" ] && kill -KILL "$rank" 2>/dev/null && kills=$((kills + 1))
+    wait $launch
+    code=$?
+    if ended_well "$run" $code; then good=$((good + 1)); rm -rf "$run" "$run.out"; else echo "  $run: exit code $code"; tail -5 "$run.out"; fi
+  done
+  report "SIGKILL of a rank: ends with the bits of the unkilled run" $good "$count" "$kills were hit"
+  report "  stray processes, segments, session folders" $(($(pgrep -fc "^$tugline train") + $(segments) - before_segments + $(sessions) - before_sessions)) 0
+}
+
+stop_runs() {   # SIGNAL: TERM to launch, or USR1 to mpirun
+  local how=$1 count=$2 good=0 stopped=0 i run code child
+  for i in $(seq "$count"); do
+    run=stopped-$how-$i
+    if [ "$how" = TERM ]; then
+      "$tugline" launch -n 2 --mpirun "$mpirun" -- train long.yaml --run-dir "$run" >"$run.out" 2>&1 &
+    else
+      $mpirun -n 2 "$tugline" train long.yaml --run-dir "$run" >"$run.out" 2>&1 &
+    fi
+    child=$!
+    # A bare mpirun passes a signal on only once it has started the ranks.
+    if [ "$how" = USR1 ]; then until [ -e "$run/metrics.jsonl" ] || ! kill -0 $child 2>/dev/null; do sleep 0.01; done; fi
+    pause "$(below 2500)"
+    kill -"$how" $child 2>/dev/null
+    wait $child
+    code=$?
+    [ $code = 75 ] && stopped=$((stopped + 1))
+    if [ $code = 75 ]; then $mpirun -n 2 "$tugline" train long.yaml --run-dir "$run" >>"$run.out" 2>&1; code=$?; fi
+    if ended_well "$run" $code; then good=$((good + 1)); rm -rf "$run" "$run.out"; else echo "  $run: exit code $code"; tail -5 "$run.out"; fi
+  done
+  report "$how: stops with 75 or is done, and goes on with the same bits" $good "$count" "$stopped were stopped"
+}
+
+hangs() {
+  local count=$1 found=0 i kind rank code step
+  local kinds=(freeze hang)
+  for i in $(seq "$count"); do
+    kind=${kinds[$((i % 2))]} rank=$((i / 2 % 2)) step=$((1 + $(below 5000)))
+    timeout 60 $mpirun -n 2 "$tugline" train long.yaml --run-dir "hang-$i" parallel.hang_seconds=2 \
+      --inject "$kind:rank=$rank,step=$step" >hang.out 2>&1
+    code=$?
+    if [ $code = 76 ] && grep -Eq "hang: rank $rank (has been computing in step $step|does not answer)" hang.out; then found=$((found + 1)); else echo "  $kind of rank $rank at step $step: exit code $code"; cat hang.out; fi
+    rm -rf "hang-$i"
+  done
+  report "hangs: found, and the right rank is named" $found "$count"
+}
+
+numbers() {
+  local count=$1 nan=0 flip=0 i rank step code
+  for i in $(seq "$count"); do
+    rank=$((i % 2)) step=$((1 + $(below 300)))
+    $mpirun -n 2 "$tugline" train long.yaml train.steps=400 train.nonfinite=retry --run-dir "nan-$i" --inject "nan:rank=$rank,step=$step" >nan.out 2>&1
+    code=$?
+    [ -e short ] || $mpirun -n 2 "$tugline" train long.yaml train.steps=400 --run-dir short >/dev/null 2>&1
+    if [ $code = 0 ] && "$tugline" checkpoint diff "nan-$i/checkpoints/step-00000400.h5" short/checkpoints/step-00000400.h5 >/dev/null; then nan=$((nan + 1)); else echo "  nan on rank $rank at step $step: $code"; cat nan.out; fi
+    $mpirun -n 2 "$tugline" train long.yaml train.steps=400 parallel.check_every=20 parallel.shared_memory=gradients --run-dir "flip-$i" \
+      --inject "flip:rank=$rank,step=$step" >flip.out 2>&1
+    code=$?
+    if [ $code = 77 ] && grep -q "after step $(((step + 19) / 20 * 20)): " flip.out; then flip=$((flip + 1)); else echo "  flip on rank $rank at step $step: $code"; cat flip.out; fi
+    rm -rf "nan-$i" "flip-$i"
+  done
+  report "NaN in one rank's gradient: never reaches the optimizer" $nan "$count"
+  report "a bit of one rank's parameters flips: found in the interval" $flip "$count"
+}
+
+"$root/build/release/tests/checkpoint_faults" $quick --seed "$seed" || failures=$((failures + 1))
+kill_ranks "$(among 15 300)"
+stop_runs TERM "$(among 5 50)"
+stop_runs USR1 "$(among 5 50)"
+hangs "$(among 4 40)"
+numbers "$(among 3 300)"
+[ $failures = 0 ] || { echo "faults.sh: $failures kinds of faults did not always end well" >&2; exit 1; }

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/fault_injector.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <sstream>
+#include <string_view>
+#include <thread>
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "tugline/core/error.hpp"
+#include "tugline/core/log.hpp"
+#include "tugline/core/state/arena.hpp"
+
+namespace tugline {
+namespace {
+
+struct Name {
+  std::string_view text;
+  Fault::Kind kind;
+};
+constexpr std::array kNames{Name{"kill", Fault::Kind::kill}, Name{"freeze", Fault::Kind::freeze}, Name{"hang", Fault::Kind::hang},
+                            Name{"slow", Fault::Kind::slow}, Name{"nan", Fault::Kind::nan},       Name{"flip", Fault::Kind::flip},
+                            Name{"io", Fault::Kind::io}};
+
+template <typename Number>
+bool read(std::string_view text, Number& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() && number >= 0;
+}
+
+bool assign(Fault& fault, std::string_view key, std::string_view value) {
+  if (key == "rank") return read(value, fault.rank);
+  if (key == "step") return read(value, fault.step) && fault.step > 0;
+  if (key == "times") return read(value, fault.times);
+  if (key == "seconds") return fault.kind == Fault::Kind::slow && read(value, fault.seconds);
+  return false;
+}
+
+}  // namespace
+
+Fault parse_fault(const std::string& text) {
+  Fault fault;
+  fault.text = text;
+  const std::string_view all = text;
+  const auto colon = all.find(':');
+  const auto name = std::find_if(kNames.begin(), kNames.end(), [&](const Name& known) { return known.text == all.substr(0, colon); });
+  if (name == kNames.end()) {
+    throw UsageError(fmt::format("--inject {}: there are kill, freeze, hang, slow, nan, flip and io", text));
+  }
+  fault.kind = name->kind;
+  std::istringstream rest(colon == all.npos ? "" : text.substr(colon + 1));
+  for (std::string word; std::getline(rest, word, ',');) {
+    const auto equals = word.find('=');
+    const bool good = equals != word.npos && assign(fault, std::string_view(word).substr(0, equals), std::string_view(word).substr(equals + 1));
+    if (!good) {
+      throw UsageError(fmt::format("--inject {}: '{}' is not rank=R, step=S (from 1), times=N or, for slow, seconds=T", text, word));
+    }
+  }
+  return fault;
+}
+
+struct FaultInjector::Impl {
+  struct Armed {
+    Fault fault;
+    std::int64_t left = 0;
+  };
+  std::vector<Armed> faults;
+  int rank = 0;
+  std::filesystem::path memory;
+  std::optional<at::Tensor> poisoned;   // has a hook
+  unsigned hook = 0;
+
+  /// Whether one of `kind` is to happen now; it is written down before it does.
+  std::optional<Fault> take(Fault::Kind kind, std::int64_t step) {
+    for (Armed& armed : faults) {
+      const Fault& fault = armed.fault;
+      const bool now = kind == Fault::Kind::io ? step >= fault.step : step == fault.step;
+      if (fault.kind != kind || fault.rank != rank || !now || armed.left == 0) continue;
+      --armed.left;
+      std::ofstream(memory, std::ios::app) << fault.text << std::endl;
+      log::write(log::Level::error, fmt::format("injected fault: {} at step {}", fault.text, step));
+      return fault;
+    }
+    return std::nullopt;
+  }
+
+  void poison(const Arena& parameters) {
+    const at::Tensor parameter = parameters.slots().front().parameter;
+    hook = parameter.register_hook([](const at::Tensor& gradient) { return gradient * std::numeric_limits<double>::quiet_NaN(); });
+    poisoned = parameter;
+  }
+  void heal() {
+    if (poisoned) poisoned->remove_hook(hook);
+    poisoned.reset();
+  }
+};
+
+FaultInjector::FaultInjector(const std::vector<Fault>& faults, int rank, const std::filesystem::path& folder) : impl_(std::make_unique<Impl>()) {
+  impl_->rank = rank;
+  impl_->memory = folder / "faults.log";
+  for (const Fault& fault : faults) {
+    impl_->faults.push_back({fault, fault.times == 0 ? std::numeric_limits<std::int64_t>::max() : fault.times});
+  }
+  std::ifstream in(impl_->memory);
+  for (std::string line; std::getline(in, line);) {
+    for (Impl::Armed& armed : impl_->faults) {
+      if (armed.fault.text == line && armed.fault.times > 0 && armed.left > 0) --armed.left;
+    }
+  }
+}
+FaultInjector::~FaultInjector() { impl_->heal(); }
+
+void FaultInjector::before_step(std::int64_t step, Arena& parameters) {
+  if (impl_->take(Fault::Kind::kill, step)) std::raise(SIGKILL);
+  if (impl_->take(Fault::Kind::freeze, step)) std::raise(SIGSTOP);
+  if (const auto slow = impl_->take(Fault::Kind::slow, step)) std::this_thread::sleep_for(std::chrono::duration<double>(slow->seconds));
+  if (impl_->take(Fault::Kind::hang, step)) {
+    for (;;) std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+  if (impl_->take(Fault::Kind::nan, step)) impl_->poison(parameters);
+}
+
+void FaultInjector::after_step(std::int64_t step, Arena& parameters) {
+  impl_->heal();
+  if (impl_->take(Fault::Kind::flip, step)) {
+    auto* const bytes = static_cast<unsigned char*>(parameters.slots().front().parameter.data_ptr());
+    bytes[2] ^= 0x10;   // of a float32: in its fraction, so that it stays a number
+  }
+}
+
+void FaultInjector::before_save(std::int64_t step) {
+  if (impl_->take(Fault::Kind::io, step)) throw IoError("input/output error (injected)");
+}
+
+}  // namespace tugline

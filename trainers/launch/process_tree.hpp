@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tugline {
+
+/// A command and whatever it starts on this host: a session of its own, so that all of it can be found and ended, and a Ctrl-C in the
+/// terminal reaches its supervisor alone. It ends with the thread that made it, however that ends. Any number at a time; one thread each.
+class ProcessTree {
+ public:
+  /// `environment` is added to this process's own. Stdin is empty; stdout and stderr are this process's, or one file for both.
+  /// Throws IoError when it cannot be started.
+  explicit ProcessTree(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment = {},
+                       const std::string& output_file = "");
+  /// Kills what is left.
+  ~ProcessTree();
+  ProcessTree(const ProcessTree&) = delete;
+  ProcessTree& operator=(const ProcessTree&) = delete;
+
+  int pid() const { return pid_; }
+  /// How the command itself ended: its exit code, or 128 plus the signal's number; nullopt while it runs. Never blocks.
+  std::optional<int> exit_code();
+  /// To the command alone.
+  void signal(int number) noexcept;
+  /// SIGKILL to everything, until nothing is left. Returns how many processes there were.
+  int kill() noexcept;
+
+ private:
+  int pid_ = -1;
+  std::optional<int> exit_code_;
+};
+
+/// Orphans of what this process starts become its own children, whom kill() then buries, instead of zombies of a container's first process.
+void adopt_orphans() noexcept;
+
+/// "exit code 75 (stopped with a checkpoint)", "SIGKILL".
+std::string describe_exit(int exit_code);
+
+}  // namespace tugline

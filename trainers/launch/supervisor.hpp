@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tugline/trainers/launch/hosts.hpp"
+
+namespace tugline {
+
+struct LaunchOptions {
+  std::vector<std::string> program;                ///< what each rank runs, and it goes on where `run_dir` stands: tugline train ... --run-dir
+  std::vector<std::string> only_the_first_time;    ///< more arguments of the first attempt: --fresh
+  std::filesystem::path run_dir;
+  int ranks = 1;
+  int min_ranks = 1;                               ///< go on with as few when hosts are gone
+  std::vector<HostSlots> hosts;                    ///< empty: this host, or what the scheduler gave to mpirun
+  std::vector<std::string> mpirun{"mpirun"};       ///< and options of its own
+  int max_restarts = 3;                            ///< in a row without a newer checkpoint
+  double grace_seconds = 120;                      ///< from the request to stop until everything is killed
+  double first_pause_seconds = 1;                  ///< before a restart without progress; each is twice as long as the one before,
+  double longest_pause_seconds = 60;               ///< up to this
+};
+
+/// One line of a run's attempts.jsonl.
+struct Attempt {
+  int number = 1;
+  std::string started;        ///< UTC
+  double seconds = 0;
+  int ranks = 0;
+  std::string hosts;          ///< "a:2,b:2"; empty: none were named
+  std::int64_t from_step = 0; ///< of the newest checkpoint when it began
+  std::int64_t to_step = 0;   ///< and when it ended
+  int exit_code = 0;
+  int killed = 0;             ///< processes that were left behind
+  std::string next;           ///< "done", "stopped", "restart", "give up"
+  std::string note;           ///< what was done about it; may be empty
+};
+
+/// Runs attempts under mpirun until one is done, is stopped, fails in a way that a restart does not change (command line, config, data, a
+/// check that says no), or `max_restarts` have brought nothing new. Not an MPI process; signals are taken by the calling thread, which must
+/// be the only one: SIGTERM, SIGUSR1, SIGHUP and a first Ctrl-C ask all ranks to save and stop; a second Ctrl-C kills them.
+///
+/// A checkpoint that two attempts have gone on from and failed without a newer one is set aside (renamed to *.set-aside), so that the next
+/// takes an older one. Whatever an attempt leaves is killed or deleted when it ends: processes of this host, temporary files, shared memory.
+///
+/// Returns an exit code: of the last attempt, or ExitCode::run_again when it was asked to stop.
+int supervise(const LaunchOptions& options);
+
+}  // namespace tugline
