@@ -170,6 +170,7 @@ int main(int argc, char** argv) {
   const auto below = [&](std::size_t end) { return std::uniform_int_distribution<std::size_t>(0, end - 1)(random); };
   kill_writers(random, quick ? 100 : 3000);
   fail_calls();
+  fail_call(Call::open, 0, 0);   // nothing more
   damage(random, "one bit flipped: found before HDF5 opens the file", quick ? 1000 : 20'000, [&](std::string& bytes) {
     bytes[below(bytes.size())] ^= static_cast<char>(1 << below(8));
   });
