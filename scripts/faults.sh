@@ -37,11 +37,11 @@ cat >long.yaml <<'YAML'
 data: {name: digits, batch: 50}
 model: {name: mlp, hidden: [64], dropout: 0.1}
 optim: {lr: 0.01, momentum: 0.9}
-train: {epochs: 100000, steps: 20000, eval_every: 100}
-checkpoint: {every_steps: 500}
+train: {epochs: 100000, steps: 8000, eval_every: 50}
+checkpoint: {every_steps: 200}
 log: {every_steps: 100, tensorboard: false}
 YAML
-last=checkpoints/step-00020000.h5
+last=checkpoints/step-00008000.h5
 
 # Exit code 0 and the bits of the run that nothing happened to.
 ended_well() { [ "$2" = 0 ] && "$tugline" checkpoint diff "$1/$last" "straight/$last" >/dev/null; }
@@ -58,7 +58,7 @@ kill_ranks() {
     run=killed-$i
     "$tugline" launch -n 2 --mpirun "$mpirun" -- train long.yaml --run-dir "$run" >"$run.out" 2>&1 &
     local launch=$!
-    pause "$(below 4000)"
+    pause "$(below 3000)"
     rank=$(rank_of "$run")
     [ -n "$rank" ] && kill -KILL "$rank" 2>/dev/null && kills=$((kills + 1))
     wait $launch
@@ -81,7 +81,7 @@ stop_runs() {   # SIGNAL: TERM to launch, or USR1 to mpirun
     child=$!
     # A bare mpirun passes a signal on only once it has started the ranks.
     if [ "$how" = USR1 ]; then until [ -e "$run/metrics.jsonl" ] || ! kill -0 $child 2>/dev/null; do sleep 0.01; done; fi
-    pause "$(below 2500)"
+    pause "$(below 1500)"
     kill -"$how" $child 2>/dev/null
     wait $child
     code=$?

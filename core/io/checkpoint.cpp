@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <map>
 #include <span>
 #include <string_view>
 
@@ -41,18 +43,29 @@ hdf5::Properties make_parents() {
   return properties;
 }
 
-void write_array(hid_t h5, const ArrayView& array, const fs::path& file) {
+std::uint64_t bytes_of(const ArrayView& array) {
+  std::uint64_t count = 1;
+  for (const std::int64_t size : array.shape) count *= static_cast<std::uint64_t>(size);
+  return count * size_of(array.dtype);
+}
+
+/// Makes room for it, in one piece; returns where in the file that is.
+std::uint64_t place_array(hid_t h5, const ArrayView& array, const fs::path& file) {
   const std::vector<hsize_t> shape(array.shape.begin(), array.shape.end());
   const hdf5::Dataspace space(shape.empty() ? H5Screate(H5S_SCALAR)
                                             : H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr));
   const hdf5::Datatype type = hdf5::file_type(array.dtype);
-  const hdf5::Properties parents = make_parents();
+  const hdf5::Properties parents = make_parents(), create(H5Pcreate(H5P_DATASET_CREATE));
+  H5Pset_alloc_time(create.get(), H5D_ALLOC_TIME_EARLY);
+  H5Pset_fill_time(create.get(), H5D_FILL_TIME_NEVER);
   const hdf5::Dataset dataset(
-      H5Dcreate2(h5, array.path.c_str(), type.get(), space.get(), parents.get(), H5P_DEFAULT, H5P_DEFAULT));
+      H5Dcreate2(h5, array.path.c_str(), type.get(), space.get(), parents.get(), create.get(), H5P_DEFAULT));
   require(dataset.valid(), file, array.path);
   require(write_text_attribute(dataset.get(), "dtype", std::string(name_of(array.dtype))), file, array.path);
-  if (H5Sget_simple_extent_npoints(space.get()) == 0) return;
-  require(H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, array.data) >= 0, file, array.path);
+  if (bytes_of(array) == 0) return 0;
+  const haddr_t offset = H5Dget_offset(dataset.get());
+  require(offset != HADDR_UNDEF, file, array.path);
+  return offset;
 }
 
 void write_text(hid_t h5, const std::string& name, const std::string& text, const fs::path& file) {
@@ -71,8 +84,9 @@ void write_text(hid_t h5, const std::string& name, const std::string& text, cons
   require(H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, &data) >= 0, file, path);
 }
 
-/// A checkpoint as the bytes of its file. HDF5 builds it in memory: where a write to the disk fails inside HDF5 1.10, the
-/// process crashes at its end.
+/// A checkpoint as the bytes of its file, piece by piece. HDF5 lays the file out in memory, with room for the arrays that is never touched:
+/// in their places come the arrays themselves, which are not copied. (Where a write to the disk fails inside HDF5 1.10, the process crashes
+/// at its end.)
 class Image {
  public:
   Image(const CheckpointContent& content, const fs::path& file) {
@@ -81,17 +95,21 @@ class Image {
     H5Pset_userblock(create.get(), kUserBlockBytes);
     const hdf5::Properties access = hdf5::file_access();
     H5Pset_fapl_core(access.get(), kGrowBytes, false);
-    h5_ = hdf5::File(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, create.get(), access.get()));
+    const std::string no_file = file.string() + ".image";   // one that is there would be read
+    h5_ = hdf5::File(H5Fcreate(no_file.c_str(), H5F_ACC_TRUNC, create.get(), access.get()));
     require(h5_.valid(), file, "the file");
-    for (const ArrayView& array : content.arrays) write_array(h5_.get(), array, file);
+    std::map<std::uint64_t, std::string_view> arrays;   // by their place
+    for (const ArrayView& array : content.arrays) {
+      const std::uint64_t place = place_array(h5_.get(), array, file);
+      if (place != 0) arrays[place] = {static_cast<const char*>(array.data), bytes_of(array)};
+    }
     for (const auto& [name, text] : content.texts) write_text(h5_.get(), name, text, file);
     hsize_t size = 0;
     void* memory = nullptr;
     require(H5Fflush(h5_.get(), H5F_SCOPE_LOCAL) >= 0 && H5Fget_filesize(h5_.get(), &size) >= 0 &&
                 H5Fget_vfd_handle(h5_.get(), H5P_DEFAULT, &memory) >= 0,
             file, "its end");
-    bytes_ = {*static_cast<char**>(memory), size};
-    fill_user_block(bytes_);
+    cut({*static_cast<const char**>(memory), size}, arrays);
   }
   ~Image() {
     const auto held = hdf5::lock();
@@ -100,12 +118,27 @@ class Image {
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;
 
-  std::string_view bytes() const { return {bytes_.data(), bytes_.size()}; }
+  /// The user block first. They live as long as this and the content.
+  const std::vector<std::string_view>& pieces() const { return pieces_; }
 
  private:
+  void cut(std::string_view image, const std::map<std::uint64_t, std::string_view>& arrays) {
+    std::uint64_t end = kUserBlockBytes;
+    pieces_.emplace_back();
+    for (const auto& [place, array] : arrays) {
+      if (place > end) pieces_.push_back(image.substr(end, place - end));
+      pieces_.push_back(array);
+      end = place + array.size();
+    }
+    if (end < image.size()) pieces_.push_back(image.substr(end));
+    block_ = make_user_block(std::span<const std::string_view>(pieces_).subspan(1));
+    pieces_[0] = {block_.data(), block_.size()};
+  }
+
   static constexpr std::size_t kGrowBytes = 4096;   // the file ends at a multiple; arrays come as one piece each
   hdf5::File h5_;
-  std::span<char> bytes_;   // HDF5's own memory
+  std::array<char, kUserBlockBytes> block_{};
+  std::vector<std::string_view> pieces_;            // of block_, HDF5's own memory, and the arrays
 };
 
 /// HDF5 must find in the file what was put into it; what it cannot read shows here, not at the next resume.
@@ -191,7 +224,7 @@ void write_checkpoint(const fs::path& file, const CheckpointContent& content) {
   try {
     const bool new_folder = fs::create_directories(folder);
     const Image image(content, file);
-    write_file_atomically(file, image.bytes(), [&](const fs::path& temporary) {
+    write_file_atomically(file, image.pieces(), [&](const fs::path& temporary) {
       verify_checkpoint(temporary);
       reopen(temporary, content, file);
     });

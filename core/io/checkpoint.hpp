@@ -33,8 +33,8 @@ struct CheckpointContent {
 };
 
 /// Writes `content` to `file` (HDF5 behind a user block that holds magic, version and an XXH3-128 digest of everything after it):
-/// temporary name in the same folder, fsync, verify, reopen, rename, fsync of the folder; all of the file or nothing. Needs memory
-/// of the file's size, once. Throws CheckpointError. Not collective. One lock around HDF5, so any thread may call.
+/// temporary name in the same folder, fsync, verify, reopen, rename, fsync of the folder; all of the file or nothing. Arrays are
+/// written from where they lie. Throws CheckpointError. Not collective. One lock around HDF5, so any thread may call.
 void write_checkpoint(const std::filesystem::path& file, const CheckpointContent& content);
 
 /// Checks user block and digest without opening the file as HDF5. Throws CheckpointError that says what is wrong.

@@ -40,9 +40,14 @@ struct Payload {
   XXH128_canonical_t digest{};
 };
 
-Payload digest_of(std::istream& in) {
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
+std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> new_digest() {
+  std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
   XXH3_128bits_reset(state.get());
+  return state;
+}
+
+Payload digest_of(std::istream& in) {
+  const auto state = new_digest();
   std::vector<char> chunk(1 << 18);
   Payload payload;
   in.seekg(static_cast<std::streamoff>(kUserBlockBytes));
@@ -67,12 +72,15 @@ Block block_of(const Payload& payload) {
 
 }  // namespace
 
-void fill_user_block(std::span<char> file) {
-  const std::span<char> payload = file.subspan(kUserBlockBytes);
-  Payload facts{payload.size(), {}};
-  XXH128_canonicalFromHash(&facts.digest, XXH3_128bits(payload.data(), payload.size()));
-  const Block block = block_of(facts);
-  std::copy(block.begin(), block.end(), file.begin());
+std::array<char, kUserBlockBytes> make_user_block(std::span<const std::string_view> payload) {
+  const auto state = new_digest();
+  Payload facts;
+  for (const std::string_view piece : payload) {
+    XXH3_128bits_update(state.get(), piece.data(), piece.size());
+    facts.bytes += piece.size();
+  }
+  XXH128_canonicalFromHash(&facts.digest, XXH3_128bits_digest(state.get()));
+  return block_of(facts);
 }
 
 void verify_user_block(const std::filesystem::path& file) {

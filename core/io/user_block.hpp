@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string_view>
 
 namespace tugline {
 
@@ -19,8 +21,8 @@ namespace tugline {
 constexpr std::uint64_t kUserBlockBytes = 512;
 constexpr std::uint32_t kCheckpointVersion = 1;
 
-/// Fills in the first 512 bytes of `file`, the bytes of a whole file.
-void fill_user_block(std::span<char> file);
+/// The block for a file whose bytes after it are `payload`, piece by piece.
+std::array<char, kUserBlockBytes> make_user_block(std::span<const std::string_view> payload);
 /// Reads the file once and compares. Throws CheckpointError that says what is wrong; never opens the file as HDF5.
 void verify_user_block(const std::filesystem::path& file);
 

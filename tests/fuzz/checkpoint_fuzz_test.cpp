@@ -92,7 +92,9 @@ class ForeignCheckpoint : public CheckpointFuzz {
     change(h5);
     H5Fclose(h5);
     std::string changed = read(file_);
-    fill_user_block(changed);
+    const std::string_view payload = std::string_view(changed).substr(kUserBlockBytes);
+    const auto block = make_user_block(std::span(&payload, 1));
+    std::copy(block.begin(), block.end(), changed.begin());
     return answer(changed);
   }
 };
