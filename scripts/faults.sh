@@ -14,7 +14,8 @@ while [ $# -gt 0 ]; do
   shift
 done
 RANDOM=$seed
-tugline=$root/build/release/bin/tugline
+build=${TUGLINE_BUILD:-$root/build/release}
+tugline=$build/bin/tugline
 if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 export OMP_NUM_THREADS=1
 mpirun="mpirun -q --oversubscribe --bind-to none"
@@ -124,7 +125,7 @@ numbers() {
   report "a bit of one rank's parameters flips: found in the interval" $flip "$count"
 }
 
-"$root/build/release/tests/checkpoint_faults" $quick --seed "$seed" || failures=$((failures + 1))
+"$build/tests/checkpoint_faults" $quick --seed "$seed" || failures=$((failures + 1))
 kill_ranks "$(among 15 300)"
 stop_runs TERM "$(among 5 50)"
 stop_runs USR1 "$(among 5 50)"

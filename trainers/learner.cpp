@@ -12,6 +12,7 @@
 #include "tugline/core/models/batch_norm.hpp"
 #include "tugline/core/models/module_tensors.hpp"
 #include "tugline/core/random.hpp"
+#include "tugline/core/state/load_weights.hpp"
 #include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
@@ -115,6 +116,17 @@ void Learner::make_arenas(const RunConfig& config, World& world, ParameterCopies
     node_ = std::move(team);
     parameters_ = std::make_unique<Arena>(named, options);
     optimizer_ = make_optimizer(config.optim, *parameters_);
+  });
+}
+
+void Learner::init_from(const std::string& file, World& world) {
+  agree(world.control(), [&] {   // and the barrier after which all see the common copy
+    const auto arrays = read_weights(file);
+    try {
+      load_weights(arrays, *parameters_, *buffers_, !writes_parameters());
+    } catch (const DataError& error) {
+      throw DataError(fmt::format("{}: {}", file, error.what()));
+    }
   });
 }
 

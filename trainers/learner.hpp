@@ -46,6 +46,8 @@ class Learner {
   const ExchangeOptions& exchange() const { return exchange_; }
   /// parallel.shards
   int shards() const { return shards_; }
+  /// Collective. Begins with the weights of `file` (read_weights). Throws AgreedError that names what does not fit.
+  void init_from(const std::string& file, World& world);
   /// There is one copy of parameters and optimizer slots for all ranks of the host.
   bool common_parameters() const;
   /// Outside a step this rank may write parameters and optimizer slots: they are its own, or it is the first on its host.

@@ -89,11 +89,11 @@ class Layers {
 };
 
 // A path means what it means where it stands, also after the resolved config has moved to a run directory.
-void resolve_data_path(const Tree& tree, RunConfig& run) {
-  const Tree* path = tree.find_path("data.path");
-  if (path == nullptr || run.data.path.empty()) return;
+void resolve_path(const Tree& tree, const char* key, std::string& value) {
+  const Tree* path = tree.find_path(key);
+  if (path == nullptr || value.empty()) return;
   const fs::path folder = path->place.on_command_line() ? fs::path() : fs::path(path->place.source).parent_path();
-  run.data.path = fs::absolute(folder / run.data.path).lexically_normal().string();
+  value = fs::absolute(folder / value).lexically_normal().string();
 }
 
 void report_conflicts(const RunConfig& run, const Tree& tree, Problems& problems) {
@@ -121,7 +121,8 @@ RunConfig parse_config(const std::string& yaml, const std::string& name, const s
   if (run.name.empty()) run.name = fs::path(name).stem().string();
   report_conflicts(run, tree, problems);
   problems.throw_if_any();
-  resolve_data_path(tree, run);
+  resolve_path(tree, "data.path", run.data.path);
+  resolve_path(tree, "train.init_from", run.train.init_from);
   return run;
 }
 

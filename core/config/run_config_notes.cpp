@@ -105,6 +105,7 @@ const std::vector<Note>& notes() {
       {"optim.schedule.final_factor", "cosine, linear, wsd: last learning rate / peak", "", within(0, 1)},
 
       {"train.epochs", "passes over the train split", "epochs", at_least(1)},
+      {"train.init_from", "begin with the weights of this .safetensors file or checkpoint; empty: at random", "", {}},
       {"train.steps", "stop after so many steps; 0: by train.epochs alone", "steps", at_least(0)},
       {"train.max_minutes", "stop with a checkpoint after so long; 0: no limit", "minutes", at_least(0)},
       {"train.micro_batch", "samples per forward pass on one rank, gradients add up; 0: the rank's whole share", "samples",

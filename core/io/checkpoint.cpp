@@ -61,7 +61,10 @@ std::uint64_t place_array(hid_t h5, const ArrayView& array, const fs::path& file
   const hdf5::Dataset dataset(
       H5Dcreate2(h5, array.path.c_str(), type.get(), space.get(), parents.get(), create.get(), H5P_DEFAULT));
   require(dataset.valid(), file, array.path);
-  require(write_text_attribute(dataset.get(), "dtype", std::string(name_of(array.dtype))), file, array.path);
+  const std::string_view bytes(static_cast<const char*>(array.data), bytes_of(array));
+  require(write_text_attribute(dataset.get(), "dtype", std::string(name_of(array.dtype))) &&
+              write_text_attribute(dataset.get(), "xxh3_128", digest_text(bytes)),
+          file, array.path);
   if (bytes_of(array) == 0) return 0;
   const haddr_t offset = H5Dget_offset(dataset.get());
   require(offset != HADDR_UNDEF, file, array.path);

@@ -83,6 +83,14 @@ std::array<char, kUserBlockBytes> make_user_block(std::span<const std::string_vi
   return block_of(facts);
 }
 
+std::string digest_text(std::string_view bytes) {
+  XXH128_canonical_t digest{};
+  XXH128_canonicalFromHash(&digest, XXH3_128bits(bytes.data(), bytes.size()));
+  std::string text;
+  for (const unsigned char byte : digest.digest) text += fmt::format("{:02x}", byte);
+  return text;
+}
+
 void verify_user_block(const std::filesystem::path& file) {
   const auto fail = [&](const std::string& what) { throw CheckpointError(file.string() + ": " + what); };
   std::ifstream in(file, std::ios::binary);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace tugline {
@@ -23,6 +24,8 @@ constexpr std::uint32_t kCheckpointVersion = 1;
 
 /// The block for a file whose bytes after it are `payload`, piece by piece.
 std::array<char, kUserBlockBytes> make_user_block(std::span<const std::string_view> payload);
+/// XXH3-128 of some bytes as 32 hexadecimal digits, its canonical form.
+std::string digest_text(std::string_view bytes);
 /// Reads the file once and compares. Throws CheckpointError that says what is wrong; never opens the file as HDF5.
 void verify_user_block(const std::filesystem::path& file);
 

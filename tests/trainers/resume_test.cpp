@@ -112,8 +112,43 @@ TEST_P(EveryRun, StoppedInAnEpochAndResumedEqualsOneThatNeverStopped) {
   if (world_.rank() == 0) expect_same_checkpoint(checkpoints("whole").path_of(13), checkpoints("parts").path_of(13));
 }
 
+/// Optimizer x where parameters lie x schedule x augmentation, each stopped in the middle of an epoch.
+class EveryCombination
+    : public TrainerLab,
+      public testing::WithParamInterface<std::tuple<const char*, const char*, const char*, bool>> {};
+INSTANTIATE_TEST_SUITE_P(, EveryCombination,
+                         testing::Combine(testing::Values("sgd", "adam", "adamw", "adagrad"), testing::Values("auto", "gradients", "off"),
+                                          testing::Values("constant", "step", "cosine", "linear", "wsd"), testing::Bool()),
+                         [](const auto& info) {
+                           return fmt::format("{}_{}_{}{}", std::get<0>(info.param), std::get<1>(info.param), std::get<2>(info.param),
+                                              std::get<3>(info.param) ? "_augmented" : "");
+                         });
+
+TEST_P(EveryCombination, StoppedAndResumedHasTheSameBits) {
+  const auto& [optimizer, memory, schedule, augmented] = GetParam();
+  config_.optim.name = optimizer;
+  config_.parallel.shared_memory = memory;
+  config_.optim.schedule.name = schedule;
+  config_.optim.schedule.unit = "step";
+  config_.optim.schedule.warmup = std::string(schedule) == "constant" ? 0 : 3;
+  config_.optim.schedule.every = 4;
+  config_.optim.schedule.gamma = 0.5;
+  config_.optim.schedule.decay = 4;
+  if (augmented) config_.data.augment = {1, true, 0.1};
+  config_.model.dropout = 0.1;
+  config_.train.steps = 9;
+  config_.train.epochs = 4;
+  config_.train.eval_every = 100;
+  const Outcome whole = train({.folder = "whole"});
+  const std::int64_t at = 2 + static_cast<std::int64_t>(std::hash<std::string>()(testing::UnitTest::GetInstance()->current_test_info()->name()) % 6);
+  EXPECT_EQ(train({.folder = "parts", .signal_at = at}).result.steps, at);
+  EXPECT_TRUE(train({.folder = "parts", .resume = true}).bits == whole.bits) << "stopped after step " << at;
+}
+
 class OtherRanks : public TrainerLab, public testing::WithParamInterface<std::pair<int, int>> {};
-INSTANTIATE_TEST_SUITE_P(, OtherRanks, testing::Values(std::pair{3, 2}, std::pair{2, 3}, std::pair{1, 4}, std::pair{4, 1}),
+INSTANTIATE_TEST_SUITE_P(, OtherRanks, testing::Values(std::pair{1, 2}, std::pair{1, 3}, std::pair{1, 4}, std::pair{2, 1}, std::pair{2, 3}, std::pair{2, 4},
+                                                             std::pair{3, 1}, std::pair{3, 2}, std::pair{3, 4}, std::pair{4, 1}, std::pair{4, 2},
+                                                             std::pair{4, 3}),
                          [](const auto& info) { return fmt::format("{}_then_{}", info.param.first, info.param.second); });
 
 TEST_P(OtherRanks, GoOnWithEverySampleOncePerEpochAndTheSameParameters) {

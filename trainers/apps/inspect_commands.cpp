@@ -12,6 +12,7 @@
 #include "tugline/core/config/load.hpp"
 #include "tugline/core/data/dataset.hpp"
 #include "tugline/core/io/checkpoint.hpp"
+#include "tugline/core/io/safetensors.hpp"
 #include "tugline/core/models/registry.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/apps/command.hpp"
@@ -111,6 +112,27 @@ ExitCode compare_checkpoints(const fs::path& one, const fs::path& other, std::os
   return differ.empty() ? ExitCode::done : ExitCode::check_said_no;
 }
 
+fs::path newest_of(const fs::path& run) {
+  const fs::path newest = CheckpointFolder(folder_of_checkpoints(run)).newest_valid(nullptr);
+  if (newest.empty()) throw CheckpointError("'" + run.string() + "' holds no checkpoint that is intact");
+  return newest;
+}
+
+/// Parameters and buffers under their own names, as a state dict of PyTorch has them.
+void export_checkpoint(const fs::path& file, const fs::path& to, const std::string& format, std::ostream& out) {
+  if (format != "safetensors") throw UsageError("--format " + format + ": there is safetensors");
+  if (fs::exists(to)) throw UsageError("'" + to.string() + "' is there already; nothing was overwritten");
+  const Checkpoint checkpoint = read_checkpoint(file);
+  std::vector<ArrayView> arrays;
+  for (const auto& [path, array] : checkpoint.arrays) {
+    for (const std::string_view folder : {"/parameters/", "/buffers/"}) {
+      if (path.starts_with(folder)) arrays.push_back({path.substr(folder.size()), array.dtype, array.shape, array.data.data()});
+    }
+  }
+  write_safetensors(to, arrays, {{"format", "pt"}, {"producer", "tugline"}});
+  out << fmt::format("{}: {} tensors\n", to.string(), arrays.size());
+}
+
 /// Deletes all but the newest of a run, and the best.
 ExitCode prune_checkpoints(const fs::path& run, std::int64_t keep, std::ostream& out) {
   CheckpointFolder checkpoints(folder_of_checkpoints(run));
@@ -158,19 +180,25 @@ ExitCode datasets_command(const Invocation& invocation) {
 
 ExitCode checkpoint_command(const Invocation& invocation) {
   auto options = help_only();
-  options.add_options()("keep", po::value<std::int64_t>()->default_value(1)->value_name("N"), "prune: how many of the newest to keep");
+  options.add_options()("format", po::value<std::string>()->default_value("safetensors")->value_name("NAME"), "export: of the file to write")(
+      "keep", po::value<std::int64_t>()->default_value(1)->value_name("N"), "prune: how many of the newest to keep");
   return run_alike(invocation, "checkpoint", options, 2, 3, [&](const Arguments& arguments, const po::variables_map& values) {
     const std::string& what = arguments.words[0];
     const fs::path path = arguments.words[1];
-    const std::size_t files = what == "diff" ? 2 : what == "ls" || what == "show" || what == "verify" || what == "prune" ? 1 : 0;
+    const std::size_t files = what == "diff" || what == "export" ? 2 : what == "ls" || what == "show" || what == "verify" || what == "prune" ? 1 : 0;
     if (files + 1 != arguments.words.size()) {
       throw UsageError("'checkpoint " + what + "' is not a command, or has too many or too few files; usage: tugline " +
                        command_named("checkpoint").usage);
     }
     for (std::size_t i = 1; i < arguments.words.size(); ++i) {
+      if (i == 2 && what == "export") continue;
       if (!fs::exists(arguments.words[i])) throw IoError("'" + arguments.words[i] + "' does not exist");
     }
     if (what == "diff") return compare_checkpoints(path, arguments.words[2], invocation.out);
+    if (what == "export") {
+      export_checkpoint(fs::is_directory(path) ? newest_of(path) : path, arguments.words[2], values["format"].as<std::string>(), invocation.out);
+      return ExitCode::done;
+    }
     if (what == "prune") {
       const auto keep = values["keep"].as<std::int64_t>();
       if (keep < 1) throw UsageError(fmt::format("--keep {}: at least 1", keep));

@@ -172,6 +172,8 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
                      .stop = stop, .faults = faults ? &*faults : nullptr});
     if (run.state == RunState::resumed && trainer.resume()) {
       invocation.out << "continuing at step " << trainer.steps_done() << std::endl;
+    } else if (!config.train.init_from.empty()) {
+      learner.init_from(config.train.init_from, world);
     }
     trained = trainer.run();
     log.event("end", {{"steps", trained.steps}});

@@ -35,7 +35,7 @@ void expect_fits_a_screen(const std::string& text) {
 
 TEST_F(Inspect, HelpFitsAScreenAndHasAnExample) {
   for (const char* command :
-       {"train", "eval", "overfit", "verify", "doctor", "config", "checkpoint", "models", "datasets"}) {
+       {"train", "launch", "eval", "overfit", "verify", "doctor", "config", "checkpoint", "models", "datasets"}) {
     const std::string help = said({command, "--help"});
     expect_fits_a_screen(help);
     EXPECT_THAT(help, AllOf(HasSubstr(std::string("tugline ") + command), HasSubstr("Example\n"))) << command;
@@ -84,6 +84,22 @@ TEST_F(Inspect, Checkpoints) {
   EXPECT_THAT(said({"checkpoint", "verify", "run"}), HasSubstr(file));
   EXPECT_THAT(said({"checkpoint", "show", file}), AllOf(HasSubstr("/parameters/hidden0.weight"), HasSubstr("[32, 13]"),
                                                         HasSubstr("/optimizer/"), HasSubstr("cultivar")));
+
+  // Out to safetensors and in again: the first step of a run that begins with them has the loss of their last.
+  EXPECT_THAT(said({"checkpoint", "export", "run", "wine.safetensors"}), HasSubstr("wine.safetensors: "));
+  const Words from_file{"train", source_file("configs/wine.yaml").string(), "train.steps=1", "optim.lr=1e-30", "train.init_from=wine.safetensors",
+                        "--run-dir", "again"};
+  ASSERT_EQ(run_program(folder_, from_file, 2).exit_code, 0);
+  const auto test_loss = [&](const char* run) { return json::parse(read(folder_ / run / "result.json")).at("test").at("loss"); };
+  EXPECT_EQ(test_loss("again"), test_loss("run"));
+  const Outcome other = run_program(folder_, {"train", source_file("configs/digits.yaml").string(), "train.init_from=wine.safetensors"});
+  EXPECT_EQ(other.exit_code, 65);
+  EXPECT_THAT(other.err, AllOf(HasSubstr("wine.safetensors: its tensors are not those of the model"), HasSubstr("there and [")));
+  EXPECT_THAT(said({"checkpoint", "diff", file, file}), HasSubstr("no bit differs"));
+  const Outcome differs = run_program(folder_, {"checkpoint", "diff", file, "again/checkpoints/step-00000001.h5"});
+  EXPECT_EQ(differs.exit_code, 3);
+  EXPECT_THAT(differs.out, HasSubstr("/optimizer/"));
+  EXPECT_THAT(said({"checkpoint", "prune", "run"}), HasSubstr("left"));
 
   std::string bytes = read(folder_ / file);
   bytes[bytes.size() / 2] ^= 0x10;
