@@ -48,7 +48,7 @@ last=checkpoints/step-00008000.h5
 ended_well() { [ "$2" = 0 ] && "$tugline" checkpoint diff "$1/$last" "straight/$last" >/dev/null; }
 
 segments() { find /dev/shm -maxdepth 1 \( -name 'vader_segment*' -o -name 'sm_segment*' \) | wc -l; }
-sessions() { find "${TMPDIR:-/tmp}" -maxdepth 1 -name "tugline-[0-9]*" | wc -l; }
+sessions() { find "${TMPDIR:-/tmp}" -maxdepth 1 -name "tugline-session-*" | wc -l; }
 
 $mpirun -n 2 "$tugline" train long.yaml --run-dir straight >/dev/null 2>&1 || { echo "faults.sh: the run without faults fails" >&2; exit 1; }
 

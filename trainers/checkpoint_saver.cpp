@@ -25,7 +25,7 @@ void CheckpointSaver::save(const TrainState& state, const std::string& config_ya
 void CheckpointSaver::settle() {
   try {
     job_.wait();
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     if (config_.on_error == "stop") throw CheckpointError(error.what());
     const std::string text = fmt::format("{}; the run goes on without this checkpoint", error.what());
     log::warn("{}", text);
@@ -38,7 +38,8 @@ void CheckpointSaver::settle() {
 
 /// On the job's thread.
 void CheckpointSaver::write(const Progress& progress, Mark mark) {
-  if (mark.write) {
+  const bool missing = mark.best && !std::filesystem::exists(folder_.path_of(progress.step));   // it could not be written
+  if (mark.write || missing) {
     const double start = Clock::steady().seconds();
     const auto file = folder_.path_of(progress.step);
     try {

@@ -27,6 +27,8 @@ class CheckpointSaver {
   };
   /// Throws CheckpointError when the one before could not be written (checkpoint.on_error: stop).
   void save(const TrainState& state, const std::string& config_yaml, Mark mark);
+  /// The last one could not be written; save() and settle() will say why.
+  bool failed() const { return job_.failed(); }
   /// Until the last one is on disk. Throws likewise.
   void settle();
 

@@ -20,6 +20,7 @@ Evaluation evaluate(Learner& learner, std::shared_ptr<const Dataset> dataset, st
 
   const auto begin_of = [&](std::int64_t b) { return std::min(b * block, samples); };
   std::vector<double> sums(static_cast<std::size_t>(blocks * 4), 0.0);   // [blocks, 4]; zero where another rank has the block
+  learner.heartbeat().enter(Phase::evaluation);
   agree(world.control(), [&] {
     for (std::int64_t b = world.rank(); b < blocks; b += world.size()) {
       const std::int64_t next = b + world.size();
@@ -28,6 +29,7 @@ Evaluation evaluate(Learner& learner, std::shared_ptr<const Dataset> dataset, st
       const double fields[] = {part.loss, part.weight, part.correct, part.counted};
       std::copy(std::begin(fields), std::end(fields), sums.begin() + b * 4);
     }
+    learner.heartbeat().enter(Phase::waiting);
   });
   world.control().all_reduce(sums.data(), static_cast<std::int64_t>(sums.size()), DType::float64);
 

@@ -11,7 +11,7 @@ namespace tugline {
 
 class Arena;
 
-/// Something that goes wrong on purpose, for drills and tests: "kill:rank=1,step=7" (docs/faults.md).
+/// Something that goes wrong on purpose, for drills and tests: "kill:rank=1,step=7" (docs/launch.md).
 struct Fault {
   enum class Kind {
     kill,   ///< SIGKILL, before the step
@@ -34,7 +34,7 @@ struct Fault {
 Fault parse_fault(const std::string& text);
 
 /// Makes the faults of one rank happen. What happened is remembered in `folder`/faults.log, so that a run that is started again goes on
-/// without it. One thread.
+/// without it. before_save() may come from another thread than the others.
 class FaultInjector {
  public:
   FaultInjector(const std::vector<Fault>& faults, int rank, const std::filesystem::path& folder);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/trainers/nonfinite.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>

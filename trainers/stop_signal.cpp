@@ -33,6 +33,7 @@ StopSignal::StopSignal() {
 
 StopSignal::~StopSignal() {
   for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &g_previous[i], nullptr);
+  std::signal(SIGUSR1, SIG_IGN);   // a request that is repeated must not kill what has saved and is on its way out
 }
 
 bool StopSignal::raised() const noexcept { return g_raised != 0; }

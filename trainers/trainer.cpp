@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
@@ -16,8 +17,8 @@
 #include "tugline/core/state/train_state.hpp"
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
-#include "tugline/parallel/world.hpp"
 #include "tugline/parallel/watchdog/watchdog.hpp"
+#include "tugline/parallel/world.hpp"
 #include "tugline/trainers/checkpoint_saver.hpp"
 #include "tugline/trainers/fault_injector.hpp"
 #include "tugline/trainers/learner.hpp"
@@ -111,8 +112,8 @@ struct Trainer::Impl {
   Progress& progress() { return state.progress; }
 
   void warn(const std::string& text);
-  StepFacts one_step(const Piece& piece, bool stop_raised);
-  StepFacts attempt_step(const Piece& piece, bool stop_raised);
+  StepFacts one_step(const Piece& piece);
+  StepFacts attempt_step(const Piece& piece);
   [[noreturn]] void end_nonfinite(const Piece& piece, const StepFacts& facts);
   void settle_buffers(bool step_counts, const std::vector<at::Tensor>& before);
   void account(const Piece& piece, const StepFacts& facts, double seconds);
@@ -186,21 +187,21 @@ void Trainer::Impl::warn(const std::string& text) {
   parts.log.event("warning", {{"text", text}});
 }
 
-StepFacts Trainer::Impl::one_step(const Piece& piece, bool stop_raised) {
+StepFacts Trainer::Impl::one_step(const Piece& piece) {
   if (const auto next = strategy->upcoming(piece)) loader.expect(next->epoch, next->begin, next->end);
-  StepFacts facts = attempt_step(piece, stop_raised);
+  StepFacts facts = attempt_step(piece);
   if (facts.finite || config().train.nonfinite == "skip") return facts;
   if (config().train.nonfinite == "retry") {
-    facts = attempt_step(piece, stop_raised);   // buffers are back, and dropout draws what it drew
+    facts = attempt_step(piece);   // buffers are back, and dropout draws what it drew
     if (facts.finite) warn(fmt::format("step {}: not finite at first, and finite when computed again", piece.step + 1));
   }
   if (!facts.finite) end_nonfinite(piece, facts);
   return facts;
 }
 
-StepFacts Trainer::Impl::attempt_step(const Piece& piece, bool stop_raised) {
+StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
   Heartbeat& heartbeat = parts.learner.heartbeat();
-  heartbeat.enter(Phase::compute, piece.step + 1);
+  heartbeat.begin_step(piece.step + 1);
   if (parts.faults != nullptr) parts.faults->before_step(piece.step + 1, state.parameters);
   std::vector<at::Tensor> buffers_before;
   for (const auto& flat : parts.learner.buffers().flats()) buffers_before.push_back(flat.values.clone());
@@ -210,13 +211,13 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece, bool stop_raised) {
   if (world().rank() == 0) {
     if (config().train.max_minutes > 0 && minutes >= config().train.max_minutes) report.stop = StopReason::limit;
     const double since_save = (parts.clock.seconds() - last_save) / 60;
-    report.save = config().checkpoint.every_minutes > 0 && since_save >= config().checkpoint.every_minutes;
+    report.save = saver.failed() || (config().checkpoint.every_minutes > 0 && since_save >= config().checkpoint.every_minutes);
   }
-  if (stop_raised) report.stop = StopReason::signal;
-  heartbeat.enter(Phase::exchange);
+  if (parts.stop.raised()) report.stop = StopReason::signal;
+  heartbeat.enter(Phase::waiting);
   StepFacts facts = strategy->finish_step(report);
   settle_buffers(facts.finite, buffers_before);
-  heartbeat.enter(Phase::compute);
+  heartbeat.end_step();
   if (parts.faults != nullptr) parts.faults->after_step(piece.step + 1, state.parameters);
   return facts;
 }
@@ -224,12 +225,12 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece, bool stop_raised) {
 /// The checkpoint is of the step before: the same command computes this one again.
 void Trainer::Impl::end_nonfinite(const Piece& piece, const StepFacts& facts) {
   const std::string what = facts.nonfinite_rank >= 0 ? fmt::format("the loss on rank {}", facts.nonfinite_rank) : "the gradient";
+  if (progress().step > 0) save();   // before buffers see another pass
   const NonfiniteCause cause = find_nonfinite(parts.learner, loader, *order, piece, world());
-  if (progress().step > 0) save();
-  settle_saves();
   const std::string text = fmt::format("step {}: {} is not finite: {}", piece.step + 1, what, cause.sentence());
   parts.log.event("nonfinite", {{"step", piece.step + 1}, {"rank", cause.rank}, {"loss", cause.loss}, {"parameter", cause.parameter},
                                 {"samples", boost::json::array(cause.samples.begin(), cause.samples.end())}});
+  settle_saves();
   throw AgreedError(ExitCode::internal, text + "; parameters are those of the step before, and the same command repeats the step; lower "
                                                "optim.lr, set optim.clip_norm, or see train.nonfinite");
 }
@@ -357,7 +358,7 @@ bool Trainer::Impl::stopped_early() const {
 /// The current step's checkpoint, written once; `best`: it is the best so far.
 void Trainer::Impl::save(bool best) {
   if (saved_here && !best) return;
-  parts.learner.heartbeat().enter(world().rank() == 0 ? Phase::checkpoint : Phase::exchange);
+  parts.learner.heartbeat().enter(world().rank() == 0 ? Phase::checkpoint : Phase::waiting);
   agree(world().control(), [&] {
     if (world().rank() == 0) saver.save(state, to_yaml(config()), {.write = !saved_here, .best = best});
   });
@@ -367,7 +368,7 @@ void Trainer::Impl::save(bool best) {
 
 /// Checkpoints are on disk.
 void Trainer::Impl::settle_saves() {
-  parts.learner.heartbeat().enter(world().rank() == 0 ? Phase::checkpoint : Phase::exchange);
+  parts.learner.heartbeat().enter(world().rank() == 0 ? Phase::checkpoint : Phase::waiting);
   agree(world().control(), [&] {
     if (world().rank() == 0) saver.settle();
   });
@@ -377,7 +378,8 @@ std::unique_ptr<Watchdog> Trainer::Impl::watch() {
   WatchdogOptions options;
   options.seconds = config().parallel.hang_seconds;
   options.on_hang = [this](const std::string& report) {
-    log::error("{}", report);
+    std::fwrite(report.data(), 1, report.size(), stderr);   // the log's lock may be what hangs
+    std::fflush(stderr);
     world().control().abort(static_cast<int>(ExitCode::hang));
   };
   return std::make_unique<Watchdog>(world().control().duplicate(), parts.learner.heartbeat(), std::move(options));
@@ -430,7 +432,7 @@ TrainResult Trainer::run() {
   if (self.stopped_early()) return self.finish(Ending::early_stop);   // an earlier attempt was cut short after it
   double last = self.parts.clock.seconds();
   while (const auto piece = self.strategy->next_piece()) {
-    const StepFacts facts = self.one_step(*piece, self.parts.stop.raised());
+    const StepFacts facts = self.one_step(*piece);
     const double now = self.parts.clock.seconds();
     self.account(*piece, facts, now - last);
     self.check_finite(facts);

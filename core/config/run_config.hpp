@@ -120,8 +120,8 @@ struct EarlyStopConfig {
 
 struct TrainConfig {
   std::int64_t epochs = 10;
-  std::string init_from;         // .safetensors file or checkpoint that weights begin with; relative to the config file
   std::int64_t steps = 0;        // stop after so many steps; 0: by epochs alone
+  std::string init_from;         // .safetensors file or checkpoint that weights begin with; relative to the config file
   double max_minutes = 0;        // 0: no limit
   std::int64_t micro_batch = 0;  // samples per forward on one rank; 0: the rank's whole share
   double eval_every = 1;         // in eval_unit

@@ -105,8 +105,8 @@ const std::vector<Note>& notes() {
       {"optim.schedule.final_factor", "cosine, linear, wsd: last learning rate / peak", "", within(0, 1)},
 
       {"train.epochs", "passes over the train split", "epochs", at_least(1)},
-      {"train.init_from", "begin with the weights of this .safetensors file or checkpoint; empty: at random", "", {}},
       {"train.steps", "stop after so many steps; 0: by train.epochs alone", "steps", at_least(0)},
+      {"train.init_from", "begin with the weights of this .safetensors file or checkpoint; empty: at random", "", {}},
       {"train.max_minutes", "stop with a checkpoint after so long; 0: no limit", "minutes", at_least(0)},
       {"train.micro_batch", "samples per forward pass on one rank, gradients add up; 0: the rank's whole share", "samples",
        at_least(0)},
@@ -143,7 +143,7 @@ const std::vector<Note>& notes() {
        within(0, 1024)},
       {"parallel.check_every", "compare parameters, optimizer state and buffers of all ranks each so many steps; 0: never", "steps", at_least(0)},
       {"parallel.threads", "compute threads per rank; 0: by the cores it may use", "threads", within(0, 4096)},
-      {"parallel.hang_seconds", "a rank that stands still so long hangs; 0: 20 times the longest so far, 60 or more", "seconds", at_least(0)},
+      {"parallel.hang_seconds", "a rank that stands still so long hangs; 0: 20 times the longest step, 60 or more", "seconds", at_least(0)},
       {"parallel.debug", "check that all ranks call the same collectives, and name who does not; slow", "", {}},
 
       {"overfit.samples", "how many samples `tugline overfit` must learn by heart", "samples", at_least(1)},

@@ -17,17 +17,18 @@ BackgroundJob::~BackgroundJob() {
 
 void BackgroundJob::start(std::function<void()> job) {
   wait();
+  if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     job_ = std::move(job);
   }
-  if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
   changed_.notify_all();
 }
 
 void BackgroundJob::wait() {
   std::unique_lock<std::mutex> lock(mutex_);
   changed_.wait(lock, [&] { return !job_; });
+  failed_ = false;
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
@@ -45,6 +46,7 @@ void BackgroundJob::run() {
     }
     lock.lock();
     error_ = error;
+    failed_ = error != nullptr;
     job_ = nullptr;
     changed_.notify_all();
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <exception>
 #include <functional>
@@ -20,6 +21,8 @@ class BackgroundJob {
 
   /// Waits for the job before, and throws what that threw; then nothing is started.
   void start(std::function<void()> job);
+  /// A job has ended with an exception that nobody has taken yet.
+  bool failed() const { return failed_.load(); }
   /// Until nothing is under way; throws what the job threw, once.
   void wait();
 
@@ -30,6 +33,7 @@ class BackgroundJob {
   std::condition_variable changed_;
   std::function<void()> job_;        // under way, or to be
   std::exception_ptr error_;
+  std::atomic<bool> failed_{false};  // error_ is there
   bool stop_ = false;
   std::thread thread_;               // from the first start() on
 };

@@ -2,10 +2,14 @@
 #include "tugline/core/io/checkpoint.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <map>
 #include <span>
 #include <string_view>
@@ -43,14 +47,14 @@ hdf5::Properties make_parents() {
   return properties;
 }
 
-std::uint64_t bytes_of(const ArrayView& array) {
-  std::uint64_t count = 1;
-  for (const std::int64_t size : array.shape) count *= static_cast<std::uint64_t>(size);
-  return count * size_of(array.dtype);
+std::string_view bytes_of(const ArrayView& array) {
+  std::size_t count = 1;
+  for (const std::int64_t size : array.shape) count *= static_cast<std::size_t>(size);
+  return {static_cast<const char*>(array.data), count * size_of(array.dtype)};
 }
 
 /// Makes room for it, in one piece; returns where in the file that is.
-std::uint64_t place_array(hid_t h5, const ArrayView& array, const fs::path& file) {
+std::uint64_t place_array(hid_t h5, const ArrayView& array, const std::string& digest, const fs::path& file) {
   const std::vector<hsize_t> shape(array.shape.begin(), array.shape.end());
   const hdf5::Dataspace space(shape.empty() ? H5Screate(H5S_SCALAR)
                                             : H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr));
@@ -61,11 +65,10 @@ std::uint64_t place_array(hid_t h5, const ArrayView& array, const fs::path& file
   const hdf5::Dataset dataset(
       H5Dcreate2(h5, array.path.c_str(), type.get(), space.get(), parents.get(), create.get(), H5P_DEFAULT));
   require(dataset.valid(), file, array.path);
-  const std::string_view bytes(static_cast<const char*>(array.data), bytes_of(array));
   require(write_text_attribute(dataset.get(), "dtype", std::string(name_of(array.dtype))) &&
-              write_text_attribute(dataset.get(), "xxh3_128", digest_text(bytes)),
+              write_text_attribute(dataset.get(), "xxh3_128", digest),
           file, array.path);
-  if (bytes_of(array) == 0) return 0;
+  if (bytes_of(array).empty()) return 0;
   const haddr_t offset = H5Dget_offset(dataset.get());
   require(offset != HADDR_UNDEF, file, array.path);
   return offset;
@@ -87,45 +90,53 @@ void write_text(hid_t h5, const std::string& name, const std::string& text, cons
   require(H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, &data) >= 0, file, path);
 }
 
-/// A checkpoint as the bytes of its file, piece by piece. HDF5 lays the file out in memory, with room for the arrays that is never touched:
-/// in their places come the arrays themselves, which are not copied. (Where a write to the disk fails inside HDF5 1.10, the process crashes
-/// at its end.)
-class Image {
+/// A file in memory, without a name; what is not written takes no memory.
+class MemoryFile {
  public:
-  Image(const CheckpointContent& content, const fs::path& file) {
-    const auto held = hdf5::lock();
-    const hdf5::Properties create(H5Pcreate(H5P_FILE_CREATE));
-    H5Pset_userblock(create.get(), kUserBlockBytes);
-    const hdf5::Properties access = hdf5::file_access();
-    H5Pset_fapl_core(access.get(), kGrowBytes, false);
-    const std::string no_file = file.string() + ".image";   // one that is there would be read
-    h5_ = hdf5::File(H5Fcreate(no_file.c_str(), H5F_ACC_TRUNC, create.get(), access.get()));
-    require(h5_.valid(), file, "the file");
-    std::map<std::uint64_t, std::string_view> arrays;   // by their place
-    for (const ArrayView& array : content.arrays) {
-      const std::uint64_t place = place_array(h5_.get(), array, file);
-      if (place != 0) arrays[place] = {static_cast<const char*>(array.data), bytes_of(array)};
-    }
-    for (const auto& [name, text] : content.texts) write_text(h5_.get(), name, text, file);
-    hsize_t size = 0;
-    void* memory = nullptr;
-    require(H5Fflush(h5_.get(), H5F_SCOPE_LOCAL) >= 0 && H5Fget_filesize(h5_.get(), &size) >= 0 &&
-                H5Fget_vfd_handle(h5_.get(), H5P_DEFAULT, &memory) >= 0,
-            file, "its end");
-    cut({*static_cast<const char**>(memory), size}, arrays);
+  explicit MemoryFile(const fs::path& file) : fd_(::memfd_create("checkpoint", MFD_CLOEXEC)) {
+    if (fd_ < 0) throw CheckpointError(fmt::format("{}: cannot be laid out in memory ({})", file.string(), std::strerror(errno)));
   }
-  ~Image() {
-    const auto held = hdf5::lock();
-    h5_ = {};
+  ~MemoryFile() {
+    if (bytes_.data() != nullptr) ::munmap(const_cast<char*>(bytes_.data()), bytes_.size());
+    ::close(fd_);
   }
-  Image(const Image&) = delete;
-  Image& operator=(const Image&) = delete;
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
 
-  /// The user block first. They live as long as this and the content.
-  const std::vector<std::string_view>& pieces() const { return pieces_; }
+  std::string path() const { return fmt::format("/proc/self/fd/{}", fd_); }
+  /// Once it is complete.
+  std::string_view bytes() {
+    struct stat facts {};
+    if (bytes_.empty() && ::fstat(fd_, &facts) == 0 && facts.st_size > 0) {
+      const auto size = static_cast<std::size_t>(facts.st_size);
+      void* const memory = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd_, 0);
+      if (memory != MAP_FAILED) bytes_ = {static_cast<const char*>(memory), size};
+    }
+    return bytes_;
+  }
 
  private:
-  void cut(std::string_view image, const std::map<std::uint64_t, std::string_view>& arrays) {
+  int fd_;
+  std::string_view bytes_;
+};
+
+/// A checkpoint as the bytes of its file, piece by piece. HDF5 lays the file out in memory, with room for the arrays: in their places come the
+/// arrays themselves, which are not copied. (Where a write to the disk fails inside HDF5 1.10, the process crashes at its end.)
+class Image {
+ public:
+  Image(const CheckpointContent& content, const fs::path& file) : layout_(file) {
+    std::vector<std::string> digests;   // before the lock: who reads data by HDF5 waits for it
+    for (const ArrayView& array : content.arrays) digests.push_back(digest_text(bytes_of(array)));
+    errno = 0;
+    std::map<std::uint64_t, std::string_view> arrays;
+    try {
+      arrays = lay_out(content, digests, file);
+    } catch (const CheckpointError&) {   // HDF5 does not say what the system said
+      if (errno == 0) throw;
+      throw CheckpointError(fmt::format("cannot write {}: {}", file.string(), std::strerror(errno)));
+    }
+    const std::string_view image = layout_.bytes();
+    require(image.size() > kUserBlockBytes, file, "its layout");
     std::uint64_t end = kUserBlockBytes;
     pieces_.emplace_back();
     for (const auto& [place, array] : arrays) {
@@ -137,11 +148,35 @@ class Image {
     block_ = make_user_block(std::span<const std::string_view>(pieces_).subspan(1));
     pieces_[0] = {block_.data(), block_.size()};
   }
+  Image(const Image&) = delete;
+  Image& operator=(const Image&) = delete;
 
-  static constexpr std::size_t kGrowBytes = 4096;   // the file ends at a multiple; arrays come as one piece each
-  hdf5::File h5_;
+  /// The user block first. They live as long as this and the content.
+  const std::vector<std::string_view>& pieces() const { return pieces_; }
+
+ private:
+  /// Returns the arrays by their places.
+  std::map<std::uint64_t, std::string_view> lay_out(const CheckpointContent& content, const std::vector<std::string>& digests, const fs::path& file) {
+    const auto held = hdf5::lock();
+    const hdf5::Properties create(H5Pcreate(H5P_FILE_CREATE)), access = hdf5::file_access();
+    H5Pset_userblock(create.get(), kUserBlockBytes);
+    H5Pset_fapl_stdio(access.get());   // the default driver looks where the name leads, which is nowhere
+    hdf5::File h5(H5Fcreate(layout_.path().c_str(), H5F_ACC_TRUNC, create.get(), access.get()));
+    require(h5.valid(), file, "the file");
+    std::map<std::uint64_t, std::string_view> arrays;
+    for (std::size_t i = 0; i < digests.size(); ++i) {
+      const std::uint64_t place = place_array(h5.get(), content.arrays[i], digests[i], file);
+      if (place != 0) arrays[place] = bytes_of(content.arrays[i]);
+    }
+    for (const auto& [name, text] : content.texts) write_text(h5.get(), name, text, file);
+    require(H5Fflush(h5.get(), H5F_SCOPE_LOCAL) >= 0, file, "its end");
+    h5 = {};
+    return arrays;
+  }
+
+  MemoryFile layout_;
   std::array<char, kUserBlockBytes> block_{};
-  std::vector<std::string_view> pieces_;            // of block_, HDF5's own memory, and the arrays
+  std::vector<std::string_view> pieces_;   // of block_, layout_, and the arrays
 };
 
 /// HDF5 must find in the file what was put into it; what it cannot read shows here, not at the next resume.

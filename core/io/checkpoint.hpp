@@ -33,7 +33,7 @@ struct CheckpointContent {
 };
 
 /// Writes `content` to `file` (HDF5 behind a user block that holds magic, version and an XXH3-128 digest of everything after it):
-/// temporary name in the same folder, fsync, verify, reopen, rename, fsync of the folder; all of the file or nothing. Arrays are
+/// temporary name in the same folder, verify, reopen, fsync, rename, fsync of the folder; all of the file or nothing. Arrays are
 /// written from where they lie. Throws CheckpointError. Not collective. One lock around HDF5, so any thread may call.
 void write_checkpoint(const std::filesystem::path& file, const CheckpointContent& content);
 

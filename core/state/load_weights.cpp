@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/state/load_weights.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
+#include <string_view>
 #include <vector>
 
 #include <ATen/ATen.h>

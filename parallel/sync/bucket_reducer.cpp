@@ -22,6 +22,7 @@ BucketReducer::BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, Commu
 void BucketReducer::arm(int backwards, BucketHooks::Before before) {
   std::fill(ready_.begin(), ready_.end(), 0);
   next_ = 0;
+  completed_.clear();
   sum_->begin();
   hooks_.arm(backwards, before);
 }

@@ -10,29 +10,32 @@ const char* name_of(Phase phase) {
     case Phase::idle: return "idle";
     case Phase::data: return "waiting for data";
     case Phase::compute: return "computing";
-    case Phase::exchange: return "exchanging with other ranks";
+    case Phase::waiting: return "waiting for other ranks";
     case Phase::evaluation: return "evaluating";
     case Phase::checkpoint: return "saving";
   }
   return "?";
 }
 
-std::size_t Heartbeat::kind_of(Phase phase) noexcept {
-  switch (phase) {
-    case Phase::idle: return 0;
-    case Phase::evaluation: return 2;
-    case Phase::checkpoint: return 3;
-    default: return 1;
-  }
+void Heartbeat::begin_step(std::int64_t step) noexcept {
+  step_.store(step, std::memory_order_relaxed);
+  enter(Phase::compute);
+  step_began_ = since_.load(std::memory_order_relaxed);
 }
 
-void Heartbeat::enter(Phase phase, std::int64_t step) noexcept {
-  const double now = clock_.seconds();
-  std::atomic<double>& longest = longest_[kind_of(phase_.load(std::memory_order_relaxed))];
-  longest.store(std::max(longest.load(std::memory_order_relaxed), now - since_.load(std::memory_order_relaxed)), std::memory_order_relaxed);
-  phase_.store(phase, std::memory_order_relaxed);
-  step_.store(step, std::memory_order_relaxed);
-  since_.store(now, std::memory_order_relaxed);
+void Heartbeat::end_step() noexcept {
+  enter(Phase::compute);
+  longest_step_.store(std::max(longest_step(), since_.load(std::memory_order_relaxed) - step_began_), std::memory_order_relaxed);
+}
+
+void Heartbeat::enter(Phase phase) noexcept {
+  since_.store(clock_.seconds(), std::memory_order_relaxed);
+  phase_.store(phase, std::memory_order_release);   // who sees the new phase sees its beginning
+}
+
+Heartbeat::Now Heartbeat::now() const noexcept {
+  const Phase phase = phase_.load(std::memory_order_acquire);
+  return {phase, step_.load(std::memory_order_relaxed), since_.load(std::memory_order_relaxed)};
 }
 
 }  // namespace tugline

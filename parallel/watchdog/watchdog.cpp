@@ -24,31 +24,32 @@
 namespace tugline {
 namespace {
 
-constexpr int kAlarm = 1, kQuestion = 2, kAnswer = 3;   // tags
+constexpr int kAlarm = 1, kQuestion = 2, kAnswer = 3, kStack = 4;   // tags
 constexpr double kPollSeconds = 0.1;
-constexpr double kAnswerSeconds = 0.7;                  // for all others to say where they stand
-constexpr double kRankZeroSeconds = 2;                  // for rank 0 to act on an alarm
+constexpr double kAnswerSeconds = 0.9;   // for a thread that does nothing but answer
+constexpr double kStackSeconds = 3;      // names are looked up in LibTorch's symbols
+constexpr double kReportSeconds = 10;    // for rank 0 to find out and end the job, once it has asked
+constexpr double kQuietSeconds = 10;     // between complaints of a rank that waits
 
-/// Where a rank says it stands: "<phase> <step> <seconds>", and its stack in the lines after.
+/// Where a rank says it stands: "<phase> <step> <seconds> <1: for too long>".
 struct Standing {
   Phase phase = Phase::idle;
   std::int64_t step = 0;
   double seconds = 0;
-  std::string stack;
+  bool too_long = false;
 };
 
 std::string encode(const Standing& standing) {
-  return fmt::format("{} {} {}\n{}", static_cast<int>(standing.phase), standing.step, standing.seconds, standing.stack);
+  return fmt::format("{} {} {} {}", static_cast<int>(standing.phase), standing.step, standing.seconds, standing.too_long ? 1 : 0);
 }
 
 Standing decode(const std::string& text) {
   Standing standing;
   std::istringstream in(text);
-  int phase = 0;
-  in >> phase >> standing.step >> standing.seconds;
-  in.ignore();
+  int phase = 0, too_long = 0;
+  in >> phase >> standing.step >> standing.seconds >> too_long;
   standing.phase = static_cast<Phase>(phase);
-  standing.stack.assign(std::istreambuf_iterator<char>(in), {});
+  standing.too_long = too_long != 0;
   return standing;
 }
 
@@ -56,16 +57,21 @@ std::string describe(int rank, const Standing& standing) {
   return fmt::format("rank {} has been {} in step {} for {:.1f} s", rank, name_of(standing.phase), standing.step, standing.seconds);
 }
 
-/// One sentence. `standings`: of the ranks that answered.
+bool is_busy(const Standing& standing) { return standing.phase != Phase::waiting; }
+
+/// One sentence; "" when nobody hangs: some rank is not late, and others wait for it. `standings`: of the ranks that answered.
 std::string verdict(const std::map<int, Standing>& standings, int size) {
   for (int rank = 0; rank < size; ++rank) {
     if (standings.count(rank) == 0) return fmt::format("rank {} does not answer: it is stopped, or its host is gone", rank);
   }
-  const auto busy = [](const auto& entry) { return entry.second.phase != Phase::exchange; };
-  const auto longest = std::max_element(standings.begin(), standings.end(), [&](const auto& a, const auto& b) {
-    return std::pair(busy(a), a.second.seconds) < std::pair(busy(b), b.second.seconds);
-  });
-  if (size == 1 || busy(*longest)) return describe(longest->first, longest->second) + (size > 1 ? ", and the others wait for it" : "");
+  int guilty = -1;
+  bool patience = false;
+  for (const auto& [rank, standing] : standings) {
+    patience = patience || !standing.too_long;
+    if (is_busy(standing) && standing.too_long && (guilty < 0 || standing.seconds > standings.at(guilty).seconds)) guilty = rank;
+  }
+  if (guilty >= 0) return describe(guilty, standings.at(guilty)) + (size > 1 ? ", and the others wait for it" : "");
+  if (patience) return "";
   const auto [behind, ahead] = std::minmax_element(standings.begin(), standings.end(),
                                                    [](const auto& a, const auto& b) { return a.second.step < b.second.step; });
   if (behind->second.step < ahead->second.step) {
@@ -76,6 +82,13 @@ std::string verdict(const std::map<int, Standing>& standings, int size) {
          "names calls that differ";
 }
 
+std::string indented(const std::string& lines) {
+  std::string text;
+  std::istringstream in(lines);
+  for (std::string line; std::getline(in, line);) text += "      " + line + "\n";
+  return text;
+}
+
 }  // namespace
 
 struct Watchdog::Impl {
@@ -83,7 +96,8 @@ struct Watchdog::Impl {
   const Heartbeat& heartbeat;
   WatchdogOptions options;
   const pthread_t watched = pthread_self();
-  double awake_since = 0;          // the process has not stood still since
+  double awake_since = 0;                              // the process has not stood still since, by the heartbeat's clock
+  double questioned = -1e9, quiet_until = 0;           // by the steady clock
   std::mutex mutex{};
   std::condition_variable wake{};
   bool stop = false;
@@ -93,39 +107,46 @@ struct Watchdog::Impl {
 
   Impl(std::unique_ptr<Communicator> channel_in, const Heartbeat& heartbeat_in, WatchdogOptions options_in)
       : channel(std::move(channel_in)), heartbeat(heartbeat_in), options(std::move(options_in)) {}
-  double now() const { return Clock::steady().seconds(); }
   double limit(Phase phase) const;
-  bool stuck() const;
   Standing standing() const;
-  void send(const std::string& text, int to, int tag);
+  bool stands_still() const { return standing().too_long; }
+  bool complains();
+  void send(std::string text, int to, int tag);
   std::optional<std::string> receive(int from, int tag);
-  void answer_questions();
-  std::map<int, Standing> ask_all();
-  void raise();
-  void alarm();
+  bool answer_question();
+  void collect(int tag, double seconds, std::map<int, std::string>& texts_of, int expected);
+  void find_the_guilty();
+  void ask_rank_zero();
   void poll();
   void run();
 };
 
 double Watchdog::Impl::limit(Phase phase) const {
-  if (options.seconds > 0) return options.seconds;
-  const double longest = heartbeat.longest(phase);
-  return longest > 0 ? std::max(options.least_seconds, 20 * longest) : options.first_seconds;
-}
-
-bool Watchdog::Impl::stuck() const {
-  const Phase phase = heartbeat.phase();
-  if (phase == Phase::idle) return false;
-  return heartbeat.clock().seconds() - heartbeat.since() > limit(phase) && now() - awake_since > std::min(limit(phase), 10.0);
+  const bool patient = phase == Phase::evaluation || phase == Phase::checkpoint;
+  if (options.seconds > 0) return phase == Phase::checkpoint ? std::max(options.seconds, options.patient_seconds) : options.seconds;
+  const double longest = heartbeat.longest_step();
+  const double usual = std::max(options.least_seconds, 20 * longest);
+  return patient || longest == 0 ? std::max(usual, options.patient_seconds) : usual;
 }
 
 Standing Watchdog::Impl::standing() const {
-  return {heartbeat.phase(), heartbeat.step(), heartbeat.clock().seconds() - heartbeat.since(), stack_of(watched)};
+  const Heartbeat::Now now = heartbeat.now();
+  const double seconds = heartbeat.clock().seconds() - std::max(now.since, awake_since);
+  return {now.phase, now.step, seconds, now.phase != Phase::idle && seconds > limit(now.phase)};
 }
 
-void Watchdog::Impl::send(const std::string& text, int to, int tag) {
-  texts.push_back(std::make_unique<std::string>(text));
-  sends.push_back(channel->start_send(texts.back()->data(), static_cast<std::int64_t>(text.size()), to, tag));
+/// Stands still, and has something new to say: a rank that waits may wait for one that may take so long.
+bool Watchdog::Impl::complains() {
+  const Standing mine = standing();
+  const double now = Clock::steady().seconds();
+  if (!mine.too_long || (!is_busy(mine) && now < quiet_until)) return false;
+  quiet_until = now + std::min(kQuietSeconds, limit(mine.phase));
+  return true;
+}
+
+void Watchdog::Impl::send(std::string text, int to, int tag) {
+  texts.push_back(std::make_unique<std::string>(std::move(text)));
+  sends.push_back(channel->start_send(texts.back()->data(), static_cast<std::int64_t>(texts.back()->size()), to, tag));
 }
 
 std::optional<std::string> Watchdog::Impl::receive(int from, int tag) {
@@ -136,75 +157,79 @@ std::optional<std::string> Watchdog::Impl::receive(int from, int tag) {
   return text;
 }
 
-void Watchdog::Impl::answer_questions() {
-  if (channel->rank() != 0 && receive(0, kQuestion)) send(encode(standing()), 0, kAnswer);
+/// First where this rank stands, at once; its stack may take a while.
+bool Watchdog::Impl::answer_question() {
+  if (channel->rank() == 0 || !receive(0, kQuestion)) return false;
+  questioned = Clock::steady().seconds();
+  send(encode(standing()), 0, kAnswer);
+  send(stack_of(watched), 0, kStack);
+  return true;
 }
 
-std::map<int, Standing> Watchdog::Impl::ask_all() {
-  std::map<int, Standing> standings;
-  for (int rank = 1; rank < channel->size(); ++rank) send("?", rank, kQuestion);
-  standings[0] = standing();
-  const double end = now() + kAnswerSeconds;
-  while (now() < end && static_cast<int>(standings.size()) < channel->size()) {
+void Watchdog::Impl::collect(int tag, double seconds, std::map<int, std::string>& texts_of, int expected) {
+  const double end = Clock::steady().seconds() + seconds;
+  while (Clock::steady().seconds() < end && static_cast<int>(texts_of.size()) < expected) {
     for (int rank = 1; rank < channel->size(); ++rank) {
-      if (const auto text = receive(rank, kAnswer)) standings[rank] = decode(*text);
+      if (auto text = receive(rank, tag)) texts_of[rank] = std::move(*text);
     }
+    for (auto& work : sends) work->test();
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-  return standings;
 }
 
-/// On rank 0: somebody does not move.
-void Watchdog::Impl::raise() {
-  const auto standings = ask_all();
-  std::string report = "hang: " + verdict(standings, channel->size()) + "\n";
-  for (const auto& [rank, standing] : standings) {
-    report += "  " + describe(rank, standing) + "\n";
-    std::istringstream lines(standing.stack);
-    for (std::string line; std::getline(lines, line);) report += "      " + line + "\n";
-  }
+/// On rank 0: somebody stands still.
+void Watchdog::Impl::find_the_guilty() {
+  for (int rank = 1; rank < channel->size(); ++rank) send("?", rank, kQuestion);
+  std::map<int, std::string> answers{{0, encode(standing())}}, stacks;
+  collect(kAnswer, kAnswerSeconds, answers, channel->size());
+  std::map<int, Standing> standings;
+  for (const auto& [rank, text] : answers) standings[rank] = decode(text);
+  const std::string sentence = verdict(standings, channel->size());
+  stacks[0] = sentence.empty() ? "" : stack_of(watched);
+  collect(kStack, kStackSeconds, stacks, static_cast<int>(answers.size()));   // also when they are not needed: none may stay
+  if (sentence.empty()) return;
+  std::string report = "hang: " + sentence + "\n";
+  for (const auto& [rank, standing] : standings) report += "  " + describe(rank, standing) + "\n" + indented(stacks[rank]);
   options.on_hang(report);
 }
 
-/// On another rank: this one does not move, and rank 0 finds out why.
-void Watchdog::Impl::alarm() {
+/// On another rank, which stands still: rank 0 finds out why, or does not answer.
+void Watchdog::Impl::ask_rank_zero() {
   send("!", 0, kAlarm);
-  const double end = now() + kRankZeroSeconds;
-  while (now() < end) {
-    answer_questions();
+  const double asked = Clock::steady().seconds();
+  for (double now = asked; now < std::max(asked + kAnswerSeconds, questioned + kReportSeconds); now = Clock::steady().seconds()) {
+    const bool answered = answer_question();
+    if (!stands_still() || (answered && !is_busy(standing()))) return;   // the latter may wait for one that may take so long
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-  if (!stuck()) return;
-  const Standing mine = standing();
-  options.on_hang(fmt::format("hang: rank 0 does not answer: it is stopped, or its host is gone\n  {}\n{}", describe(channel->rank(), mine),
-                              mine.stack));
+  options.on_hang(fmt::format("hang: rank 0 does not answer: it is stopped, or its host is gone\n  {}\n{}",
+                              describe(channel->rank(), standing()), indented(stack_of(watched))));
 }
 
 void Watchdog::Impl::poll() {
-  answer_questions();
+  answer_question();
   if (channel->rank() != 0) {
-    if (stuck()) alarm();
+    if (complains()) ask_rank_zero();
     return;
   }
-  bool alarmed = stuck();
+  bool alarmed = complains();
   for (int rank = 1; rank < channel->size(); ++rank) alarmed = receive(rank, kAlarm).has_value() || alarmed;
-  if (alarmed) raise();
+  if (alarmed) find_the_guilty();
 }
 
 void Watchdog::Impl::run() {
-  double last = now();
-  awake_since = last - 1e9;
+  double last = Clock::steady().seconds();
   std::unique_lock<std::mutex> lock(mutex);
   while (!wake.wait_for(lock, std::chrono::duration<double>(kPollSeconds), [&] { return stop; })) {
-    const double woke = now();
-    if (woke - last > 10 * kPollSeconds + 1) awake_since = woke;
-    last = woke;
     lock.unlock();
+    const double woke = Clock::steady().seconds();
+    if (woke - last > 10 * kPollSeconds) awake_since = heartbeat.clock().seconds();
     try {
       poll();
     } catch (const CommError&) {
       return;   // the job is ending
     }
+    last = Clock::steady().seconds();
     lock.lock();
   }
 }

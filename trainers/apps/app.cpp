@@ -25,7 +25,7 @@ std::string program_help() {
     out << "  " << command.name << std::string(12 - std::string(command.name).size(), ' ') << command.summary << '\n';
   }
   out << "\ntugline COMMAND --help says more. Exit codes: 0 done, 2 command line, 3 a check said no, 65 data,\n"
-         "74 file, 75 stopped with a checkpoint (run me again), 77 ranks disagree, 78 config.\n";
+         "74 file, 75 stopped with a checkpoint (run me again), 76 a rank hangs, 77 ranks disagree, 78 config.\n";
   return out.str();
 }
 

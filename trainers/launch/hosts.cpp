@@ -11,6 +11,7 @@
 
 #include "tugline/core/clock.hpp"
 #include "tugline/core/error.hpp"
+#include "tugline/trainers/launch/leftovers.hpp"
 #include "tugline/trainers/launch/process_tree.hpp"
 
 namespace tugline {
@@ -57,11 +58,12 @@ int slots_of(const std::vector<HostSlots>& hosts) {
 }
 
 std::vector<HostSlots> reachable(const std::vector<HostSlots>& hosts, const std::vector<std::string>& mpirun, double timeout_seconds) {
+  const SessionFolder session;
   std::vector<std::unique_ptr<ProcessTree>> probes;
   for (const HostSlots& host : hosts) {
     std::vector<std::string> command = mpirun;
     command.insert(command.end(), {"-n", "1", "--host", host.name + ":1", "true"});
-    probes.push_back(std::make_unique<ProcessTree>(command, std::map<std::string, std::string>{}, "/dev/null"));
+    probes.push_back(std::make_unique<ProcessTree>(command, std::map<std::string, std::string>{{"TMPDIR", session.path().string()}}, "/dev/null"));
   }
   const double end = Clock::steady().seconds() + timeout_seconds;
   std::vector<HostSlots> answered;

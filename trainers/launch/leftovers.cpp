@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/trainers/launch/leftovers.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
@@ -58,36 +58,50 @@ std::vector<std::string> mapped_below(const fs::path& folder) {
   return names;
 }
 
-constexpr std::string_view kPrefix = "tugline-";
+constexpr const char* kPattern = "tugline-session-XXXXXX";
+constexpr const char* kOwner = "owner";   // a file that the owner of the folder holds a lock on
 
-/// Folders of this user's supervisors that were killed: "tugline-<pid>-XXXXXX".
+/// The owner's lock; -1: somebody else has it, or there is no such file.
+int take_lock(const fs::path& folder, int flags) {
+  const int fd = ::open((folder / kOwner).c_str(), flags | O_RDWR | O_CLOEXEC, 0600);
+  if (fd >= 0 && ::flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+  if (fd >= 0) ::close(fd);
+  return -1;
+}
+
+/// Folders of this user's supervisors that were killed.
 void clear_orphans() {
+  const std::string_view prefix = std::string_view(kPattern).substr(0, std::strlen(kPattern) - 6);
   std::vector<fs::path> doomed;
   std::error_code error;
   for (fs::directory_iterator it(fs::temp_directory_path(), error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
     struct stat facts {};
-    int pid = 0;
-    if (!name.starts_with(kPrefix) || ::lstat(it->path().c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode) || facts.st_uid != ::geteuid()) continue;
-    const auto [rest, failed] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), pid);
-    if (failed != std::errc() || *rest != '-' || ::kill(pid, 0) == 0 || errno != ESRCH) continue;
-    doomed.push_back(it->path());
+    if (name.size() != std::strlen(kPattern) || !name.starts_with(prefix)) continue;
+    if (::lstat(it->path().c_str(), &facts) == 0 && S_ISDIR(facts.st_mode) && facts.st_uid == ::geteuid()) doomed.push_back(it->path());
   }
-  for (const fs::path& folder : doomed) fs::remove_all(folder, error);
+  for (const fs::path& folder : doomed) {
+    const int lock = take_lock(folder, 0);
+    if (lock < 0) continue;
+    fs::remove_all(folder, error);
+    ::close(lock);
+  }
 }
 
 }  // namespace
 
 SessionFolder::SessionFolder() {
   clear_orphans();
-  std::string name = (fs::temp_directory_path() / fmt::format("{}{}-XXXXXX", kPrefix, ::getpid())).string();
+  std::string name = (fs::temp_directory_path() / kPattern).string();
   if (::mkdtemp(name.data()) == nullptr) throw IoError(fmt::format("cannot create the folder {}: {}", name, std::strerror(errno)));
   path_ = name;
+  lock_ = take_lock(path_, O_CREAT);
 }
 
 SessionFolder::~SessionFolder() {
   std::error_code ignored;
   fs::remove_all(path_, ignored);
+  if (lock_ >= 0) ::close(lock_);
 }
 
 int clear_shared_memory(const fs::path& folder) noexcept {

@@ -18,6 +18,7 @@ class SessionFolder {
 
  private:
   std::filesystem::path path_;
+  int lock_ = -1;   // says that its owner lives
 };
 
 /// Deletes shared-memory files of MPI libraries in `folder` that belong to this user and that no process has mapped: their makers were

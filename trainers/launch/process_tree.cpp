@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <csignal>
@@ -25,7 +26,9 @@
 
 #include <fmt/format.h>
 
+#include "tugline/core/clock.hpp"
 #include "tugline/core/error.hpp"
+#include "tugline/core/log.hpp"
 
 namespace tugline {
 namespace {
@@ -33,13 +36,16 @@ namespace {
 namespace bp = boost::process;
 namespace fs = std::filesystem;
 
+constexpr double kPatienceSeconds = 30;
+
 /// In the new process, between fork and exec.
-void detach() {
+void detach(pid_t parent) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   ::setsid();
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (::getppid() != parent) ::_exit(1);   // it has died before it could be watched
 }
 
 /// Processes of a session that are not yet dead.
@@ -77,7 +83,7 @@ ProcessTree::ProcessTree(const std::vector<std::string>& command, const std::map
   const fs::path program = is_path ? fs::path(command[0]) : bp::search_path(command[0]);
   if (program.empty()) throw IoError(fmt::format("'{}' is not found in PATH", command[0]));
   const std::vector<std::string> arguments(command.begin() + 1, command.end());
-  const auto setup = [](auto&) { detach(); };
+  const auto setup = [parent = ::getpid()](auto&) { detach(parent); };
   try {
     bp::child child = output_file.empty()
         ? bp::child(bp::exe = program.string(), bp::args = arguments, all, bp::std_in < bp::null, bp::extend::on_exec_setup = setup)
@@ -93,9 +99,13 @@ ProcessTree::ProcessTree(const std::vector<std::string>& command, const std::map
 ProcessTree::~ProcessTree() { kill(); }
 
 std::optional<int> ProcessTree::exit_code() {
+  if (exit_code_) return exit_code_;
   int status = 0;
-  if (!exit_code_ && ::waitpid(pid_, &status, WNOHANG) == pid_) {
+  const pid_t ended = ::waitpid(pid_, &status, WNOHANG);
+  if (ended == pid_) {
     exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  } else if (ended < 0 && errno == ECHILD) {
+    exit_code_ = static_cast<int>(ExitCode::internal);   // buried by somebody else
   }
   return exit_code_;
 }
@@ -108,11 +118,17 @@ int ProcessTree::kill() noexcept {
   int found = 0;
   try {
     std::set<int> seen;
-    for (;;) {
+    const double end = Clock::steady().seconds() + kPatienceSeconds;
+    while (!gone_) {
       const std::vector<int> left = members(pid_);
       for (const int pid : left) ::kill(pid, SIGKILL);
       seen.insert(left.begin(), left.end());
-      if (exit_code() && left.empty()) break;
+      gone_ = exit_code() && left.empty();
+      if (gone_) break;
+      if (Clock::steady().seconds() > end) {
+        log::warn("process {} cannot be killed: it waits for a disk, perhaps", left.empty() ? pid_ : left.front());
+        break;
+      }
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
     for (const int pid : seen) ::waitpid(pid, nullptr, WNOHANG);   // those that this process has adopted

@@ -26,12 +26,14 @@ class ProcessTree {
   std::optional<int> exit_code();
   /// To the command alone.
   void signal(int number) noexcept;
-  /// SIGKILL to everything, until nothing is left. Returns how many processes there were.
+  /// SIGKILL to everything, until nothing is left or half a minute has passed: a process that waits for a dead disk cannot be killed. Returns
+  /// how many there were.
   int kill() noexcept;
 
  private:
   int pid_ = -1;
   std::optional<int> exit_code_;
+  bool gone_ = false;   // with all that it started: its number may be another's by now
 };
 
 /// Orphans of what this process starts become its own children, whom kill() then buries, instead of zombies of a container's first process.

@@ -7,8 +7,13 @@
 namespace tugline {
 
 SignalInbox::SignalInbox() {
+  std::signal(SIGCHLD, SIG_DFL);   // ignored, children would be buried before anybody has looked
   sigemptyset(&set_);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD}) sigaddset(&set_, number);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD}) {
+    struct sigaction action {};
+    sigaction(number, nullptr, &action);
+    if (action.sa_handler != SIG_IGN) sigaddset(&set_, number);   // nohup wants no SIGHUP
+  }
   sigprocmask(SIG_BLOCK, &set_, &before_);
 }
 

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/trainers/launch/supervisor.hpp"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <csignal>
 #include <ctime>
 #include <fstream>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include <boost/json.hpp>
 #include <fmt/chrono.h>
@@ -30,17 +33,25 @@ namespace json = boost::json;
 constexpr int kFailuresOfACheckpoint = 2;
 constexpr double kAskAgainSeconds = 1;   // a request may come when mpirun has not yet started the ranks
 
-/// A restart would end in the same way.
-bool is_final(int exit_code) {
+/// A restart would end in the same way. `first`: no attempt of this launch has run with this command line.
+bool is_final(int exit_code, bool first) {
   switch (static_cast<ExitCode>(exit_code)) {
+    case ExitCode::usage: return first;   // later it says that the folder is in use, by what a dead host has left
     case ExitCode::done:
-    case ExitCode::usage:
     case ExitCode::check_said_no:
     case ExitCode::bad_data:
     case ExitCode::run_again:
     case ExitCode::config: return true;
     default: return false;
   }
+}
+
+/// Which file that is; another one after it has been written anew. {}: there is none.
+using Identity = std::pair<ino_t, std::int64_t>;
+Identity identity_of(const fs::path& file) {
+  struct stat facts {};
+  if (::stat(file.c_str(), &facts) != 0) return {};
+  return {facts.st_ino, 1'000'000'000 * static_cast<std::int64_t>(facts.st_ctim.tv_sec) + facts.st_ctim.tv_nsec};
 }
 
 std::uintmax_t size_of_file(const fs::path& file) {
@@ -74,7 +85,8 @@ class Supervisor {
  public:
   explicit Supervisor(const LaunchOptions& options)
       : options_(options), paths_(options.run_dir), hosts_(options.hosts), ranks_(options.ranks),
-        best_step_(newest_step()), number_(number_of_lines(account())) {
+        old_config_(identity_of(paths_.config())),
+        begins_anew_(!options.only_the_first_time.empty()), best_step_(newest_step()), number_(number_of_lines(account())) {
     adopt_orphans();
   }
   int run();
@@ -89,14 +101,17 @@ class Supervisor {
   void pause(double seconds);
   void make(Attempt& attempt);
   bool blame_checkpoint(const fs::path& loaded, Attempt& attempt);
-  void write(const Attempt& attempt) const;
+  void write(const Attempt& attempt);
   void say(const Attempt& attempt, double pause_seconds) const;
 
   const LaunchOptions& options_;
   RunPaths paths_;
   std::vector<HostSlots> hosts_;
   int ranks_;
+  Identity old_config_;                      // of the run that is to be deleted
+  bool begins_anew_;                        // and has not yet been
   std::int64_t best_step_;                  // of any attempt
+  std::vector<std::string> unwritten_;      // lines of the account, until there is a run
   int number_;                              // of attempts so far, earlier launches' included
   int restarts_ = 0;                        // without progress
   bool first_ = true;
@@ -107,8 +122,14 @@ class Supervisor {
 };
 
 std::int64_t Supervisor::newest_step() const {
-  const auto entries = CheckpointFolder(paths_.checkpoints()).list();
-  return entries.empty() ? 0 : entries.back().step;
+  if (begins_anew_) return 0;   // what is there will be deleted
+  try {
+    const auto entries = CheckpointFolder(paths_.checkpoints()).list();
+    return entries.empty() ? 0 : entries.back().step;
+  } catch (const CheckpointError& error) {   // a file system that is away for a moment
+    log::warn("{}", error.what());
+    return best_step_;
+  }
 }
 
 std::vector<std::string> Supervisor::command() const {
@@ -116,7 +137,7 @@ std::vector<std::string> Supervisor::command() const {
   words.insert(words.end(), {"-n", std::to_string(ranks_)});
   if (!hosts_.empty()) words.insert(words.end(), {"--host", host_argument(hosts_)});
   words.insert(words.end(), options_.program.begin(), options_.program.end());
-  if (first_) words.insert(words.end(), options_.only_the_first_time.begin(), options_.only_the_first_time.end());
+  if (begins_anew_) words.insert(words.end(), options_.only_the_first_time.begin(), options_.only_the_first_time.end());
   return words;
 }
 
@@ -175,26 +196,30 @@ void Supervisor::make(Attempt& attempt) {
   attempt.seconds = Clock::steady().seconds() - start;
 }
 
-/// A checkpoint may be intact and still be what ends a run.
+/// A checkpoint may be intact and still be what ends a run. The last one stays: without any, the run would start over.
 bool Supervisor::blame_checkpoint(const fs::path& loaded, Attempt& attempt) {
   if (loaded.empty() || ++failures_[loaded.string()] < kFailuresOfACheckpoint) return false;
+  if (CheckpointFolder(paths_.checkpoints()).list().size() < 2) return false;
   std::error_code error;
   fs::rename(loaded, loaded.string() + ".set-aside", error);
   if (error) return false;
+  failures_.clear();
+  best_step_ = newest_step();   // from there on there is progress
   attempt.note = fmt::format("{} was set aside: {} attempts went on from it and failed", loaded.filename().string(), kFailuresOfACheckpoint);
   return true;
 }
 
-void Supervisor::write(const Attempt& attempt) const {
-  if (!fs::is_directory(paths_.folder())) return;   // it failed before there was a run
+void Supervisor::write(const Attempt& attempt) {
   json::object line{{"attempt", attempt.number}, {"started", attempt.started}, {"seconds", attempt.seconds}, {"ranks", attempt.ranks},
                     {"from_step", attempt.from_step}, {"to_step", attempt.to_step}, {"exit_code", attempt.exit_code},
                     {"end", describe_exit(attempt.exit_code)}, {"next", attempt.next}};
   if (!attempt.hosts.empty()) line["hosts"] = attempt.hosts;
   if (attempt.killed > 0) line["killed"] = attempt.killed;
   if (!attempt.note.empty()) line["note"] = attempt.note;
+  unwritten_.push_back(json::serialize(line) + "\n");
+  if (!fs::exists(paths_.config())) return;   // a folder with files and without a run would be refused
   std::ofstream out(account(), std::ios::app);
-  out << json::serialize(line) + "\n";
+  for (const std::string& text : std::exchange(unwritten_, {})) out << text;
   if (!out.flush()) log::warn("{} cannot be written", account().string());
 }
 
@@ -204,7 +229,7 @@ void Supervisor::say(const Attempt& attempt, double pause_seconds) const {
   if (!attempt.note.empty()) text += "; " + attempt.note;
   if (attempt.next == "restart") {
     text += "; starting again" + (pause_seconds > 0 ? fmt::format(" in {:.0f} s", pause_seconds) : std::string());
-    text += fmt::format(" (restart {} of {} without progress)", restarts_, options_.max_restarts);
+    if (restarts_ > 0) text += fmt::format(" (restart {} of {} without progress)", restarts_, options_.max_restarts);
   } else if (attempt.next == "give up") {
     text += fmt::format("; giving up: {} restarts brought nothing new, see {}", options_.max_restarts, account().string());
   }
@@ -226,11 +251,13 @@ int Supervisor::run() {
     } else {
       attempt.exit_code = static_cast<int>(ExitCode::internal);
     }
+    const Identity config = identity_of(paths_.config());
+    begins_anew_ = begins_anew_ && (config == old_config_ || config == Identity());
     attempt.to_step = newest_step();
 
     const int code = attempt.exit_code;
     const bool done = code == static_cast<int>(ExitCode::done);
-    if (asked_ || is_final(code)) {
+    if (asked_ || is_final(code, first_)) {
       attempt.next = done ? "done" : asked_ || code == static_cast<int>(ExitCode::run_again) ? "stopped" : "give up";
       write(attempt);
       if (now_) return 128 + SIGINT;
@@ -243,12 +270,13 @@ int Supervisor::run() {
 
     const bool progress = attempt.to_step > best_step_;
     best_step_ = std::max(best_step_, attempt.to_step);
-    if (progress) restarts_ = 0;
-    if (!progress) blame_checkpoint(loaded_since(paths_.metrics(), events_before), attempt);
-    attempt.next = restarts_ < options_.max_restarts ? "restart" : "give up";
+    restarts_ = progress ? 0 : restarts_ + 1;
+    const bool again = options_.max_restarts > 0 && restarts_ <= options_.max_restarts;
+    attempt.next = again ? "restart" : "give up";
+    if (progress) failures_.clear();
+    if (!progress && again) blame_checkpoint(loaded_since(paths_.metrics(), events_before), attempt);
     const double pause_seconds =
-        progress ? 0 : std::min(options_.longest_pause_seconds, options_.first_pause_seconds * static_cast<double>(1 << std::min(restarts_, 20)));
-    ++restarts_;
+        progress ? 0 : std::min(options_.longest_pause_seconds, options_.first_pause_seconds * static_cast<double>(1 << std::min(restarts_ - 1, 20)));
     write(attempt);
     say(attempt, pause_seconds);
     if (attempt.next == "give up") return code;

@@ -12,7 +12,7 @@ namespace tugline {
 
 struct LaunchOptions {
   std::vector<std::string> program;                ///< what each rank runs, and it goes on where `run_dir` stands: tugline train ... --run-dir
-  std::vector<std::string> only_the_first_time;    ///< more arguments of the first attempt: --fresh
+  std::vector<std::string> only_the_first_time;    ///< more arguments until the run has begun anew: --fresh
   std::filesystem::path run_dir;
   int ranks = 1;
   int min_ranks = 1;                               ///< go on with as few when hosts are gone
@@ -43,8 +43,8 @@ struct Attempt {
 /// check that says no), or `max_restarts` have brought nothing new. Not an MPI process; signals are taken by the calling thread, which must
 /// be the only one: SIGTERM, SIGUSR1, SIGHUP and a first Ctrl-C ask all ranks to save and stop; a second Ctrl-C kills them.
 ///
-/// A checkpoint that two attempts have gone on from and failed without a newer one is set aside (renamed to *.set-aside), so that the next
-/// takes an older one. Whatever an attempt leaves is killed or deleted when it ends: processes of this host, temporary files, shared memory.
+/// A checkpoint that two attempts have gone on from and failed without a newer one is set aside (renamed to *.set-aside), where there is an
+/// older one, which the next attempt takes. Whatever an attempt leaves is killed or deleted when it ends: processes of this host, temporary files, shared memory.
 ///
 /// Returns an exit code: of the last attempt, or ExitCode::run_again when it was asked to stop.
 int supervise(const LaunchOptions& options);

@@ -5,6 +5,7 @@
 
 #include <csignal>
 
+#include "tugline/core/atomic_file.hpp"
 #include "tugline/tests/core/io/checkpoint_content.hpp"
 
 namespace tugline {
@@ -84,7 +85,7 @@ TEST_F(CheckpointFailure, KilledWriterLeavesTheOldCheckpointAndPruneCleansUp) {
       ::setrlimit(RLIMIT_CORE, &no_core);
       std::signal(SIGXFSZ, SIG_DFL);   // the kernel kills the process in the write that is one byte too long
       const FileSizeLimit limit(room);
-      write_checkpoint(file_, content_.content());
+      write_file_atomically(file_, before_);   // as write_checkpoint() does when the file is laid out
       ::_exit(0);
     }
     int status = 0;

@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <future>
 #include <mutex>
+#include <thread>
 
 #include "tugline/parallel/communicator.hpp"
 #include "tugline/parallel/threads/thread_team.hpp"
@@ -53,10 +55,16 @@ class Hang {
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
+void wait_in_step_4(int, Heartbeat& heartbeat) {
+  heartbeat.begin_step(4);
+  heartbeat.enter(Phase::waiting);
+}
+
 TEST(WatchdogTest, NamesTheRankThatComputesWhileTheOthersWait) {
   for (const int guilty : {0, 2}) {
     const std::string report = Hang().report(3, [&](int rank, Heartbeat& heartbeat) {
-      heartbeat.enter(rank == guilty ? Phase::compute : Phase::exchange, 7);
+      heartbeat.begin_step(7);
+      if (rank != guilty) heartbeat.enter(Phase::waiting);
     });
     EXPECT_THAT(first_line(report), HasSubstr("rank " + std::to_string(guilty) + " has been computing in step 7"));
     for (int rank = 0; rank < 3; ++rank) EXPECT_THAT(report, HasSubstr("\n  rank " + std::to_string(rank) + " has been"));
@@ -66,52 +74,85 @@ TEST(WatchdogTest, NamesTheRankThatComputesWhileTheOthersWait) {
 
 TEST(WatchdogTest, NamesTheRankThatDoesNotAnswer) {
   for (const int silent : {0, 1}) {
-    const std::string report = Hang().report(3, [](int, Heartbeat& heartbeat) { heartbeat.enter(Phase::exchange, 4); }, silent);
+    const std::string report = Hang().report(3, &wait_in_step_4, silent);
     EXPECT_THAT(first_line(report), HasSubstr("rank " + std::to_string(silent) + " does not answer"));
   }
 }
 
 TEST(WatchdogTest, NamesRanksThatWaitForEachOther) {
-  EXPECT_THAT(Hang().report(2, [](int rank, Heartbeat& heartbeat) { heartbeat.enter(Phase::exchange, 4 + rank); }),
-              HasSubstr("rank 0 is at step 4 and rank 1 at step 5"));
-  EXPECT_THAT(Hang().report(2, [](int, Heartbeat& heartbeat) { heartbeat.enter(Phase::exchange, 4); }), HasSubstr("parallel.debug"));
+  const auto apart = [](int rank, Heartbeat& heartbeat) {
+    heartbeat.begin_step(4 + rank);
+    heartbeat.enter(Phase::waiting);
+  };
+  EXPECT_THAT(Hang().report(2, apart), HasSubstr("rank 0 is at step 4 and rank 1 at step 5"));
+  EXPECT_THAT(Hang().report(2, &wait_in_step_4), HasSubstr("parallel.debug"));
 }
 
-TEST(WatchdogTest, SaysNothingOfARankThatMovesOrIsIdle) {
-  std::promise<void> said;
-  Heartbeat moving, idle;
-  WatchdogOptions options;
-  options.seconds = 0.3;
-  options.on_hang = [&](const std::string&) { said.set_value(); };
-  run_thread_team(1, [&](std::unique_ptr<Communicator> communicator) {
-    const Watchdog one(communicator->duplicate(), moving, options), other(communicator->duplicate(), idle, options);
-    auto silence = said.get_future();
-    for (int i = 0; i < 20; ++i) {
-      moving.enter(Phase::compute, i);
-      EXPECT_EQ(silence.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+class Manual final : public Clock {
+ public:
+  double seconds() const override { return now.load(); }
+  std::atomic<double> now{5};
+};
+
+/// Default limits, by a clock that is turned by hand; a watchdog looks ten times a second.
+TEST(WatchdogTest, IsPatientWhereItShouldBe) {
+  Manual clock;
+  Heartbeat busy(clock), waiting(clock);
+  std::promise<std::string> said;
+  std::atomic<bool> spoke{false};
+  run_thread_team(2, [&](std::unique_ptr<Communicator> communicator) {
+    Heartbeat& mine = communicator->rank() == 0 ? waiting : busy;
+    WatchdogOptions options;
+    options.on_hang = [&](const std::string& text) {
+      if (!spoke.exchange(true)) said.set_value(text);
+    };
+    const Watchdog watchdog(communicator->duplicate(), mine, options);
+    communicator->barrier();
+    if (communicator->rank() == 0) {
+      const auto later = [&](double seconds) {
+        clock.now = clock.now + seconds;
+        std::this_thread::sleep_for(std::chrono::milliseconds(400));   // several looks
+        return spoke.load();
+      };
+      waiting.begin_step(1);
+      busy.begin_step(1);
+      waiting.enter(Phase::waiting);
+      EXPECT_FALSE(later(1000)) << "the first step may take long";
+      waiting.end_step();
+      busy.end_step();
+      waiting.begin_step(2);
+      busy.begin_step(2);
+      waiting.enter(Phase::waiting);
+      busy.end_step();
+      busy.enter(Phase::checkpoint);
+      EXPECT_FALSE(later(1700)) << "so may saving, and who waits for it is not late";
+      busy.enter(Phase::compute);
+      EXPECT_FALSE(later(19000)) << "20 times the longest step, which was 1000 s";
+      EXPECT_TRUE(later(2000)) << "that is too long";
+      EXPECT_THAT(said.get_future().get(), HasSubstr("hang: rank 1 has been computing in step 2"));
     }
-    moving.enter(Phase::idle);
+    communicator->barrier();
   });
 }
 
-TEST(HeartbeatTest, RemembersTheLongestOfEachKind) {
-  class Manual final : public Clock {
-   public:
-    double seconds() const override { return now; }
-    double now = 5;
-  } clock;
+TEST(HeartbeatTest, RemembersTheLongestStep) {
+  Manual clock;
   Heartbeat heartbeat(clock);
-  const auto spend = [&](Phase phase, double seconds) {
-    heartbeat.enter(phase, 1);
-    clock.now += seconds;
-  };
-  spend(Phase::compute, 2);
-  spend(Phase::evaluation, 30);
-  spend(Phase::exchange, 1);
-  heartbeat.enter(Phase::idle);
-  EXPECT_EQ(heartbeat.longest(Phase::data), 2) << "of a step, as computing is";
-  EXPECT_EQ(heartbeat.longest(Phase::evaluation), 30);
-  EXPECT_EQ(heartbeat.longest(Phase::checkpoint), 0);
+  EXPECT_EQ(heartbeat.longest_step(), 0);
+  heartbeat.begin_step(1);
+  heartbeat.enter(Phase::data);
+  clock.now = clock.now + 2;
+  heartbeat.enter(Phase::waiting);
+  clock.now = clock.now + 1;
+  EXPECT_EQ(heartbeat.longest_step(), 0) << "it has not ended";
+  heartbeat.end_step();
+  EXPECT_EQ(heartbeat.longest_step(), 3);
+  heartbeat.enter(Phase::evaluation);
+  clock.now = clock.now + 30;
+  heartbeat.begin_step(2);
+  heartbeat.end_step();
+  EXPECT_EQ(heartbeat.longest_step(), 3);
+  EXPECT_EQ(heartbeat.now().step, 2);
 }
 
 TEST(ThreadStack, SaysWhereAnotherThreadWaits) {

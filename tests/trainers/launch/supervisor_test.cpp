@@ -26,6 +26,7 @@ class SupervisorTest : public TemporaryFolder {
   void SetUp() override {
     TemporaryFolder::SetUp();
     fs::create_directories(run() / "checkpoints");
+    write(run() / "config.yaml", "a run\n");
     options_.run_dir = run();
     options_.ranks = options_.min_ranks = 2;
     options_.first_pause_seconds = 0;
@@ -58,7 +59,7 @@ class SupervisorTest : public TemporaryFolder {
 TEST_F(SupervisorTest, StartsAgainUntilItIsDone) {
   options_.only_the_first_time = {"--fresh"};
   options_.max_restarts = 1;   // and each attempt but the last brings a newer checkpoint
-  EXPECT_EQ(supervise_script("[ $call = 3 ] && exit 0\ntouch $run/checkpoints/step-0000000$call.h5\n"
+  EXPECT_EQ(supervise_script("[ $call = 1 ] && rm $run/config.yaml && echo new > $run/config.yaml\n[ $call = 3 ] && exit 0\ntouch $run/checkpoints/step-0000000$call.h5\n"
                              "[ $call = 2 ] && kill -KILL $$\nexit 76\n"), 0);
   EXPECT_THAT(field("attempt"), ElementsAre("1", "2", "3"));
   EXPECT_THAT(field("from_step"), ElementsAre("0", "1", "2"));
@@ -69,6 +70,39 @@ TEST_F(SupervisorTest, StartsAgainUntilItIsDone) {
   std::ostringstream commands;
   commands << in.rdbuf();
   EXPECT_EQ(commands.str(), "-n 2 a b --fresh\n-n 2 a b\n-n 2 a b\n");
+}
+
+/// An attempt that dies before it has deleted the old run leaves that to the next; what lies there is no progress.
+TEST_F(SupervisorTest, BeginsAnewOnceAndNotBefore) {
+  options_.only_the_first_time = {"--fresh"};
+  write(run() / "checkpoints" / "step-00009999.h5", "old");
+  EXPECT_EQ(supervise_script("[ $call = 1 ] && exit 137\n"
+                             "[ $call = 2 ] && rm $run/config.yaml $run/checkpoints/* && cp $run/../mpirun $run/config.yaml\n"
+                             "[ $call = 2 ] && touch $run/checkpoints/step-00000010.h5 && exit 137\nexit 0\n"), 0);
+  EXPECT_EQ(read(folder_ / "commands"), "-n 2 a b --fresh\n-n 2 a b --fresh\n-n 2 a b\n");
+  EXPECT_THAT(field("from_step"), ElementsAre("0", "0", "10"));
+  EXPECT_THAT(field("to_step"), ElementsAre("0", "10", "10"));
+}
+
+TEST_F(SupervisorTest, AFolderWithoutARunIsLeftAlone) {
+  fs::remove_all(run());
+  fs::create_directories(run());
+  options_.max_restarts = 2;
+  EXPECT_EQ(supervise_script("[ $call = 2 ] && [ -n \"$(ls -A $run)\" ] && exit 65\n[ $call = 2 ] && mkdir $run/checkpoints && "
+                             "touch $run/config.yaml\n[ $call = 3 ] && exit 0\nexit 137\n"), 0);
+  EXPECT_THAT(field("attempt"), ElementsAre("1", "2", "3")) << "nothing is lost of the account";
+}
+
+TEST_F(SupervisorTest, TheLastCheckpointStays) {
+  write(run() / "checkpoints" / "step-00000007.h5", "");
+  options_.max_restarts = 4;
+  EXPECT_EQ(supervise_script("echo \"{\\\"event\\\": \\\"loading\\\", \\\"checkpoint\\\": \\\"$run/checkpoints/step-00000007.h5\\\"}\" >> "
+                             "$run/metrics.jsonl\nexit 1\n"), 1);
+  EXPECT_TRUE(fs::exists(run() / "checkpoints" / "step-00000007.h5"));
+}
+
+TEST_F(SupervisorTest, AFolderInUseIsTriedAgain) {
+  EXPECT_EQ(supervise_script("case $call in 1) exit 137;; 2) exit 2;; esac\nexit 0\n"), 0);
 }
 
 TEST_F(SupervisorTest, GivesUpWhenRestartsBringNothing) {
