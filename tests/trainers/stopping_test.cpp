@@ -317,6 +317,22 @@ TEST_F(NonFiniteTest, EndsTheRunByDefaultAndNamesRankSamplesAndParameter) {
   EXPECT_EQ(checkpoints("run").list().back().step, 3) << "of the step before, so that this one can be seen again";
 }
 
+/// Looking for the cause sends the step's samples through the model once more; what is saved has not seen that.
+TEST_F(NonFiniteTest, TheCheckpointIsThatOfARunWithoutTheFault) {
+  config_.model.name = "convnet";
+  config_.model.norm = "batch";
+  config_.checkpoint.every_steps = 3;
+  config_.checkpoint.keep_last = 10;
+  train({.folder = "clean"});
+  config_.train.nonfinite = "stop";
+  config_.checkpoint.every_steps = 0;
+  script_.calls = 0;
+  plant(3, 5);
+  EXPECT_THROW(train({.folder = "fault"}), AgreedError);
+  const Checkpoint clean = read_checkpoint(checkpoints("clean").path_of(3)), fault = read_checkpoint(checkpoints("fault").path_of(3));
+  for (const auto& [path, array] : clean.arrays) EXPECT_TRUE(array.data == fault.arrays.at(path).data) << path;
+}
+
 TEST_F(NonFiniteTest, SaysSoWhenItCannotBeSeenAgain) {
   config_.train.nonfinite = "stop";
   plant(3, 4);
