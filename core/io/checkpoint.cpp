@@ -93,8 +93,12 @@ void write_text(hid_t h5, const std::string& name, const std::string& text, cons
 /// A file in memory, without a name; what is not written takes no memory.
 class MemoryFile {
  public:
-  explicit MemoryFile(const fs::path& file) : fd_(::memfd_create("checkpoint", MFD_CLOEXEC)) {
-    if (fd_ < 0) throw CheckpointError(fmt::format("{}: cannot be laid out in memory ({})", file.string(), std::strerror(errno)));
+  /// Files of this process may be as long as `most` bytes: HDF5 must not find out.
+  MemoryFile(const fs::path& file, std::size_t most) : fd_(::memfd_create("checkpoint", MFD_CLOEXEC)) {
+    if (fd_ >= 0 && ::ftruncate(fd_, static_cast<off_t>(most)) == 0) return;
+    const int error = errno;
+    if (fd_ >= 0) ::close(fd_);
+    throw CheckpointError(fmt::format("cannot write {}: {}", file.string(), std::strerror(error)));
   }
   ~MemoryFile() {
     if (bytes_.data() != nullptr) ::munmap(const_cast<char*>(bytes_.data()), bytes_.size());
@@ -124,17 +128,10 @@ class MemoryFile {
 /// arrays themselves, which are not copied. (Where a write to the disk fails inside HDF5 1.10, the process crashes at its end.)
 class Image {
  public:
-  Image(const CheckpointContent& content, const fs::path& file) : layout_(file) {
+  Image(const CheckpointContent& content, const fs::path& file) : layout_(file, bytes_at_most(content)) {
     std::vector<std::string> digests;   // before the lock: who reads data by HDF5 waits for it
     for (const ArrayView& array : content.arrays) digests.push_back(digest_text(bytes_of(array)));
-    errno = 0;
-    std::map<std::uint64_t, std::string_view> arrays;
-    try {
-      arrays = lay_out(content, digests, file);
-    } catch (const CheckpointError&) {   // HDF5 does not say what the system said
-      if (errno == 0) throw;
-      throw CheckpointError(fmt::format("cannot write {}: {}", file.string(), std::strerror(errno)));
-    }
+    const std::map<std::uint64_t, std::string_view> arrays = lay_out(content, digests, file);
     const std::string_view image = layout_.bytes();
     require(image.size() > kUserBlockBytes, file, "its layout");
     std::uint64_t end = kUserBlockBytes;
@@ -155,6 +152,13 @@ class Image {
   const std::vector<std::string_view>& pieces() const { return pieces_; }
 
  private:
+  static std::size_t bytes_at_most(const CheckpointContent& content) {
+    constexpr std::size_t kOfEach = 8 << 10, kOfAll = 1 << 16;   // headers, attributes, groups
+    std::size_t bytes = kOfAll;
+    for (const ArrayView& array : content.arrays) bytes += bytes_of(array).size() + kOfEach;
+    for (const auto& [name, text] : content.texts) bytes += text.size() + kOfEach;
+    return bytes;
+  }
   /// Returns the arrays by their places.
   std::map<std::uint64_t, std::string_view> lay_out(const CheckpointContent& content, const std::vector<std::string>& digests, const fs::path& file) {
     const auto held = hdf5::lock();
