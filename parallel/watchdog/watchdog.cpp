@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -100,7 +101,7 @@ struct Watchdog::Impl {
   double questioned = -1e9, quiet_until = 0;           // by the steady clock
   std::mutex mutex{};
   std::condition_variable wake{};
-  bool stop = false;
+  std::atomic<bool> stop{false};
   std::vector<std::unique_ptr<std::string>> texts{};   // of
   std::vector<std::unique_ptr<Work>> sends{};
   std::thread thread{};
@@ -168,7 +169,7 @@ bool Watchdog::Impl::answer_question() {
 
 void Watchdog::Impl::collect(int tag, double seconds, std::map<int, std::string>& texts_of, int expected) {
   const double end = Clock::steady().seconds() + seconds;
-  while (Clock::steady().seconds() < end && static_cast<int>(texts_of.size()) < expected) {
+  while (!stop && Clock::steady().seconds() < end && static_cast<int>(texts_of.size()) < expected) {
     for (int rank = 1; rank < channel->size(); ++rank) {
       if (auto text = receive(rank, tag)) texts_of[rank] = std::move(*text);
     }
@@ -184,6 +185,7 @@ void Watchdog::Impl::find_the_guilty() {
   collect(kAnswer, kAnswerSeconds, answers, channel->size());
   std::map<int, Standing> standings;
   for (const auto& [rank, text] : answers) standings[rank] = decode(text);
+  if (stop) return;
   const std::string sentence = verdict(standings, channel->size());
   stacks[0] = sentence.empty() ? "" : stack_of(watched);
   collect(kStack, kStackSeconds, stacks, static_cast<int>(answers.size()));   // also when they are not needed: none may stay
@@ -199,7 +201,7 @@ void Watchdog::Impl::ask_rank_zero() {
   const double asked = Clock::steady().seconds();
   for (double now = asked; now < std::max(asked + kAnswerSeconds, questioned + kReportSeconds); now = Clock::steady().seconds()) {
     const bool answered = answer_question();
-    if (!stands_still() || (answered && !is_busy(standing()))) return;   // the latter may wait for one that may take so long
+    if (stop || !stands_still() || (answered && !is_busy(standing()))) return;   // the latter may wait for one that may take so long
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   options.on_hang(fmt::format("hang: rank 0 does not answer: it is stopped, or its host is gone\n  {}\n{}",
@@ -220,7 +222,7 @@ void Watchdog::Impl::poll() {
 void Watchdog::Impl::run() {
   double last = Clock::steady().seconds();
   std::unique_lock<std::mutex> lock(mutex);
-  while (!wake.wait_for(lock, std::chrono::duration<double>(kPollSeconds), [&] { return stop; })) {
+  while (!wake.wait_for(lock, std::chrono::duration<double>(kPollSeconds), [&] { return stop.load(); })) {
     lock.unlock();
     const double woke = Clock::steady().seconds();
     if (woke - last > 10 * kPollSeconds) awake_since = heartbeat.clock().seconds();
