@@ -19,6 +19,7 @@
 #include "tugline/core/error.hpp"
 #include "tugline/core/io/checkpoint.hpp"
 #include "tugline/core/log.hpp"
+#include "tugline/core/metrics/json_text.hpp"
 #include "tugline/trainers/launch/leftovers.hpp"
 #include "tugline/trainers/launch/process_tree.hpp"
 #include "tugline/trainers/launch/signal_inbox.hpp"
@@ -216,7 +217,7 @@ void Supervisor::write(const Attempt& attempt) {
   if (!attempt.hosts.empty()) line["hosts"] = attempt.hosts;
   if (attempt.killed > 0) line["killed"] = attempt.killed;
   if (!attempt.note.empty()) line["note"] = attempt.note;
-  unwritten_.push_back(json::serialize(line) + "\n");
+  unwritten_.push_back(json_line(line) + "\n");
   if (!fs::exists(paths_.config())) return;   // a folder with files and without a run would be refused
   std::ofstream out(account(), std::ios::app);
   for (const std::string& text : std::exchange(unwritten_, {})) out << text;
