@@ -79,7 +79,7 @@ TEST_F(Launch, ARunThatIsStoppedGoesOnWithTheSameCommand) {
 /// A rank that never comes back, and one that is frozen.
 TEST_F(Launch, AHangIsFoundAndTheRankNamed) {
   for (const std::string kind : {"hang", "freeze"}) {
-    const Outcome outcome = run_program(folder_, {"train", "long.yaml", "parallel.hang_seconds=1", "--run-dir", kind, "--inject",
+    const Outcome outcome = run_program(folder_, {"train", "long.yaml", "parallel.hang_seconds=3", "--run-dir", kind, "--inject",
                                                   kind + ":rank=1,step=7"}, 2);
     EXPECT_EQ(outcome.exit_code, static_cast<int>(ExitCode::hang)) << outcome.err;
     EXPECT_THAT(outcome.err, testing::HasSubstr(kind == "hang" ? "hang: rank 1 has been computing in step 7" : "hang: rank 1 does not answer"));
