@@ -87,7 +87,7 @@ struct FaultInjector::Impl {
       if (fault.kind != kind || fault.rank != rank || !now || armed.left == 0) continue;
       --armed.left;
       std::ofstream(memory, std::ios::app) << fault.text << std::endl;
-      log::write(log::Level::error, fmt::format("injected fault: {} at step {}", fault.text, step));
+      log::error("injected fault: {} at step {}", fault.text, step);
       return fault;
     }
     return std::nullopt;

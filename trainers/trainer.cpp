@@ -65,6 +65,10 @@ bool improves(const std::string& metric, double value, std::optional<double> bes
   return (metric == kAccuracy ? value - *best : *best - value) > delta;
 }
 
+std::string what_is_not_finite(const StepFacts& facts) {
+  return facts.nonfinite_rank >= 0 ? fmt::format("the loss on rank {}", facts.nonfinite_rank) : "the gradient";
+}
+
 void require_metric(const std::string& key, const std::string& metric, bool has_accuracy) {
   if (metric == kLoss || (metric == kAccuracy && has_accuracy)) return;
   throw AgreedError(ExitCode::config, fmt::format("{}: '{}' is not known during training; use {}{}", key, metric, kLoss,
@@ -224,10 +228,9 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
 
 /// The checkpoint is of the step before: the same command computes this one again.
 void Trainer::Impl::end_nonfinite(const Piece& piece, const StepFacts& facts) {
-  const std::string what = facts.nonfinite_rank >= 0 ? fmt::format("the loss on rank {}", facts.nonfinite_rank) : "the gradient";
   if (progress().step > 0) save();   // before buffers see another pass
   const NonfiniteCause cause = find_nonfinite(parts.learner, loader, *order, piece, world());
-  const std::string text = fmt::format("step {}: {} is not finite: {}", piece.step + 1, what, cause.sentence());
+  const std::string text = fmt::format("step {}: {} is not finite: {}", piece.step + 1, what_is_not_finite(facts), cause.sentence());
   parts.log.event("nonfinite", {{"step", piece.step + 1}, {"rank", cause.rank}, {"loss", cause.loss}, {"parameter", cause.parameter},
                                 {"samples", boost::json::array(cause.samples.begin(), cause.samples.end())}});
   settle_saves();
@@ -282,7 +285,7 @@ void Trainer::Impl::check_finite(const StepFacts& facts) {
     nonfinite_in_a_row = 0;
     return;
   }
-  const std::string where = facts.nonfinite_rank >= 0 ? fmt::format("the loss on rank {}", facts.nonfinite_rank) : "the gradient";
+  const std::string where = what_is_not_finite(facts);
   ++nonfinite_in_a_row;
   warn(fmt::format("step {}: {} is not finite; the step was skipped", progress().step, where));
   if (nonfinite_in_a_row < kMaxNonfiniteSteps) return;

@@ -85,6 +85,7 @@ void kill_writers(std::mt19937_64& random, int times) {
         checkpoints.prune(2, false);
       }
     }
+    // The instant is what is drawn; nothing depends on how far the writer has come by then.
     std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution<int>(0, 20'000)(random)));
     ::kill(writer, SIGKILL);
     ::waitpid(writer, nullptr, 0);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdint>
 #include <ctime>
 #include <fstream>
 #include <map>
@@ -33,6 +34,21 @@ namespace json = boost::json;
 
 constexpr int kFailuresOfACheckpoint = 2;
 constexpr double kAskAgainSeconds = 1;   // a request may come when mpirun has not yet started the ranks
+
+/// One line of a run's attempts.jsonl.
+struct Attempt {
+  int number = 1;
+  std::string started;        ///< UTC
+  double seconds = 0;
+  int ranks = 0;
+  std::string hosts;          ///< "a:2,b:2"; empty: none were named
+  std::int64_t from_step = 0; ///< of the newest checkpoint when it began
+  std::int64_t to_step = 0;   ///< and when it ended
+  int exit_code = 0;
+  int killed = 0;             ///< processes that were left behind
+  std::string next;           ///< "done", "stopped", "restart", "give up"
+  std::string note;           ///< what was done about it; may be empty
+};
 
 /// A restart would end in the same way. `first`: no attempt of this launch has run with this command line.
 bool is_final(int exit_code, bool first) {
@@ -101,7 +117,7 @@ class Supervisor {
   int wait_for(ProcessTree& tree);
   void pause(double seconds);
   void make(Attempt& attempt);
-  bool blame_checkpoint(const fs::path& loaded, Attempt& attempt);
+  void blame_checkpoint(const fs::path& loaded, Attempt& attempt);
   void write(const Attempt& attempt);
   void say(const Attempt& attempt, double pause_seconds) const;
 
@@ -198,16 +214,15 @@ void Supervisor::make(Attempt& attempt) {
 }
 
 /// A checkpoint may be intact and still be what ends a run. The last one stays: without any, the run would start over.
-bool Supervisor::blame_checkpoint(const fs::path& loaded, Attempt& attempt) {
-  if (loaded.empty() || ++failures_[loaded.string()] < kFailuresOfACheckpoint) return false;
-  if (CheckpointFolder(paths_.checkpoints()).list().size() < 2) return false;
+void Supervisor::blame_checkpoint(const fs::path& loaded, Attempt& attempt) {
+  if (loaded.empty() || ++failures_[loaded.string()] < kFailuresOfACheckpoint) return;
+  if (CheckpointFolder(paths_.checkpoints()).list().size() < 2) return;
   std::error_code error;
   fs::rename(loaded, loaded.string() + ".set-aside", error);
-  if (error) return false;
+  if (error) return;
   failures_.clear();
   best_step_ = newest_step();   // from there on there is progress
   attempt.note = fmt::format("{} was set aside: {} attempts went on from it and failed", loaded.filename().string(), kFailuresOfACheckpoint);
-  return true;
 }
 
 void Supervisor::write(const Attempt& attempt) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -22,21 +21,6 @@ struct LaunchOptions {
   double grace_seconds = 120;                      ///< from the request to stop until everything is killed
   double first_pause_seconds = 1;                  ///< before a restart without progress; each is twice as long as the one before,
   double longest_pause_seconds = 60;               ///< up to this
-};
-
-/// One line of a run's attempts.jsonl.
-struct Attempt {
-  int number = 1;
-  std::string started;        ///< UTC
-  double seconds = 0;
-  int ranks = 0;
-  std::string hosts;          ///< "a:2,b:2"; empty: none were named
-  std::int64_t from_step = 0; ///< of the newest checkpoint when it began
-  std::int64_t to_step = 0;   ///< and when it ended
-  int exit_code = 0;
-  int killed = 0;             ///< processes that were left behind
-  std::string next;           ///< "done", "stopped", "restart", "give up"
-  std::string note;           ///< what was done about it; may be empty
 };
 
 /// Runs attempts under mpirun until one is done, is stopped, fails in a way that a restart does not change (command line, config, data, a

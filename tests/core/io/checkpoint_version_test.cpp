@@ -12,9 +12,9 @@ namespace {
 using testing::HasSubstr;
 
 TEST(CheckpointVersions, One) {
-  const Checkpoint checkpoint = read_checkpoint(std::filesystem::path(TUGLINE_FIXTURES) / "version-1.h5");   // configs/wine.yaml, 2 steps
+  const Checkpoint checkpoint = read_checkpoint(std::filesystem::path(TUGLINE_FIXTURES) / "version-1.h5");   // of a synthetic run, 2 steps
   EXPECT_THAT(checkpoint.texts.at("progress"), HasSubstr("\"step\":2"));
-  EXPECT_THAT(checkpoint.texts.at("config"), HasSubstr("name: wine"));
+  EXPECT_THAT(checkpoint.texts.at("config"), HasSubstr("name: version-1"));
   const Array& weight = checkpoint.arrays.at("/parameters/hidden0.weight");
   EXPECT_EQ(weight.dtype, DType::float32);
   EXPECT_THAT(weight.shape, testing::ElementsAre(32, 13));
