@@ -32,6 +32,13 @@ report() {   # WHAT GOOD ALL [MORE]
 among() { if [ -n "$quick" ]; then echo "$1"; else echo "$2"; fi; }   # QUICK FULL
 below() { echo $(((RANDOM * 32768 + RANDOM) % $1)); }
 pause() { sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"; }   # milliseconds
+now() { date +%s.%N; }
+# Seconds in the file $1, one a line: how many, the middle one, the 99th of a hundred, the longest.
+seconds_of() { sort -n "$1" | awk '{ v[NR] = $1 } END { if (NR) printf "%d times: median %.2f s, p99 %.2f s, longest %.2f s\n", NR, v[int((NR + 1) / 2)], v[int((NR * 99 + 99) / 100)], v[NR] }'; }
+# Time of the first step that an attempt after $2 made, in the run $1.
+next_step() {
+  awk -v after="$2" -F '[:,]' '$2 > after && $4 == "\"start\"" { again = 1 } again && $4 == "\"step\"" { print $2; exit }' "$1/metrics.jsonl"
+}
 rank_of() { pgrep -f "^$tugline train .*--run-dir $1( |\$)" | shuf -n 1 --random-source=<(yes $RANDOM); }
 
 cat >long.yaml <<'YAML'
@@ -53,7 +60,7 @@ sessions() { find "${TMPDIR:-/tmp}" -maxdepth 1 -name "tugline-session-*" | wc -
 $mpirun -n 2 "$tugline" train long.yaml --run-dir straight >/dev/null 2>&1 || { echo "faults.sh: the run without faults fails" >&2; exit 1; }
 
 kill_ranks() {
-  local count=$1 good=0 i run kills=0 code before_segments before_sessions rank
+  local count=$1 good=0 i run kills=0 code before_segments before_sessions rank killed
   before_segments=$(segments) before_sessions=$(sessions)
   for i in $(seq "$count"); do
     run=killed-$i
@@ -61,18 +68,22 @@ kill_ranks() {
     local launch=$!
     pause "$(below 3000)"
     rank=$(rank_of "$run")
-    [ -n "$rank" ] && kill -KILL "$rank" 2>/dev/null && kills=$((kills + 1))
+    killed=$(now)
+    if [ -n "$rank" ] && kill -KILL "$rank" 2>/dev/null; then kills=$((kills + 1)); else killed=""; fi
     wait $launch
     code=$?
+    if [ -n "$killed" ]; then next_step "$run" "$killed" | awk -v killed="$killed" '{ print $1 - killed }' >>restarts; fi
     if ended_well "$run" $code; then good=$((good + 1)); rm -rf "$run" "$run.out"; else echo "  $run: exit code $code"; tail -5 "$run.out"; fi
   done
   report "SIGKILL of a rank: ends with the bits of the unkilled run" $good "$count" "$kills were hit"
   report "  stray processes, segments, session folders" $(($(pgrep -fc "^$tugline train") + $(segments) - before_segments + $(sessions) - before_sessions)) 0
+  echo "  death to the next step: $(seconds_of restarts)"
 }
 
 stop_runs() {   # SIGNAL: TERM to launch, or USR1 to mpirun
   local how=$1 count=$2 good=0 stopped=0 i run code child
-  for i in $(seq "$count"); do
+  i=1
+  while [ "$i" -le "$count" ]; do
     run=stopped-$how-$i
     if [ "$how" = TERM ]; then
       "$tugline" launch -n 2 --mpirun "$mpirun" -- train long.yaml --run-dir "$run" >"$run.out" 2>&1 &
@@ -86,11 +97,34 @@ stop_runs() {   # SIGNAL: TERM to launch, or USR1 to mpirun
     kill -"$how" $child 2>/dev/null
     wait $child
     code=$?
+    # The loader needs half a second for LibTorch; what comes before main runs kills, as everywhere: nothing was started.
+    if [ $code = 143 ] && [ ! -e "$run" ]; then continue; fi
+    i=$((i + 1))
     [ $code = 75 ] && stopped=$((stopped + 1))
     if [ $code = 75 ]; then $mpirun -n 2 "$tugline" train long.yaml --run-dir "$run" >>"$run.out" 2>&1; code=$?; fi
     if ended_well "$run" $code; then good=$((good + 1)); rm -rf "$run" "$run.out"; else echo "  $run: exit code $code"; tail -5 "$run.out"; fi
   done
   report "$how: stops with 75 or is done, and goes on with the same bits" $good "$count" "$stopped were stopped"
+}
+
+# From the signal until a checkpoint of 100 MB has its name, which it gets when it is on the disk.
+durable() {
+  local count=$1 i run signal newest good=0
+  for i in $(seq "$count"); do
+    run=large-$i
+    "$tugline" launch -n 2 --mpirun "$mpirun" -- train long.yaml model.hidden=[3400,3400] checkpoint.every_steps=0 --run-dir "$run" >"$run.out" 2>&1 &
+    until [ -e "$run/metrics.jsonl" ] && grep -q '"event":"step"' "$run/metrics.jsonl" || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
+    pause "$(below 500)"
+    signal=$(now)
+    kill -TERM $!
+    wait $!
+    [ $? = 75 ] && good=$((good + 1)) || tail -5 "$run.out"
+    newest=$(find "$run/checkpoints" -name 'step-*.h5' -size +90M | sort | tail -1)
+    [ -n "$newest" ] && stat -c %.Z "$newest" | awk -v signal="$signal" '{ print $1 - signal }' >>saves
+    rm -rf "$run"
+  done
+  report "TERM with a state of 100 MB: exit code 75" $good "$count"
+  echo "  signal to durable: $(seconds_of saves)"
 }
 
 hangs() {
@@ -129,6 +163,7 @@ numbers() {
 kill_ranks "$(among 15 300)"
 stop_runs TERM "$(among 5 50)"
 stop_runs USR1 "$(among 5 50)"
+durable "$(among 3 50)"
 hangs "$(among 4 40)"
 numbers "$(among 3 300)"
 [ $failures = 0 ] || { echo "faults.sh: $failures kinds of faults did not always end well" >&2; exit 1; }
