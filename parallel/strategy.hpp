@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "tugline/core/data/sample_order.hpp"
+#include "tugline/core/metrics/rank_step.hpp"
 
 namespace tugline {
 
@@ -22,6 +24,7 @@ struct StepReport {
   bool save = false;          ///< a checkpoint is due by this rank's clock
   double data_seconds = 0;    ///< waiting for the loader
   double compute_seconds = 0; ///< forward and backward, without communication
+  double cpu_seconds = 0;     ///< of compute_seconds, that the computing thread had a core
 };
 
 /// Adds up weight, loss_sum, correct and counted of the reports as a fixed tree does: (1 + 2) + (3 + 4), missing ones being zero.
@@ -41,8 +44,8 @@ struct StepFacts {
   // seconds of this rank
   double data_seconds = 0, compute_seconds = 0, exposed_seconds = 0, wait_seconds = 0, optimizer_seconds = 0;
   std::int64_t bytes_sent = 0;
-  std::vector<std::int64_t> shares;   ///< samples per rank
-  std::vector<double> busy_seconds;   ///< data and compute per rank: who is waited for
+  std::vector<RankStep> ranks;        ///< each rank's part: who is waited for
+  std::string new_shares;             ///< the next step is cut otherwise: why; else empty
 };
 
 /// How ranks work together. The training loop asks for the next piece, runs forward and backward on it (seeded with

@@ -275,8 +275,7 @@ void Trainer::Impl::account(const Piece& piece, const StepFacts& facts, double s
   record.samples_per_second = static_cast<double>(piece.global_size()) / std::max(seconds, 1e-9);
   record.seconds = {facts.data_seconds, facts.compute_seconds, facts.exposed_seconds, facts.wait_seconds, facts.optimizer_seconds};
   record.bytes_sent = facts.bytes_sent;
-  record.shares = facts.shares;
-  record.busy_seconds = facts.busy_seconds;
+  record.ranks = facts.ranks;
   parts.log.step(record);
 }
 

@@ -39,8 +39,15 @@ void EventLog::step(const StepRecord& record) {
   fields["samples_per_second"] = record.samples_per_second;
   fields["seconds"] = seconds_of(record.seconds);
   fields["bytes_sent"] = record.bytes_sent;
-  fields["shares"] = json::array(record.shares.begin(), record.shares.end());
-  fields["busy_seconds"] = json::array(record.busy_seconds.begin(), record.busy_seconds.end());
+  const auto of_ranks = [&](const char* name, auto value_of) {
+    json::array values;
+    for (const RankStep& rank : record.ranks) values.emplace_back(value_of(rank));
+    fields[name] = std::move(values);
+  };
+  of_ranks("shares", [](const RankStep& rank) { return rank.samples; });
+  of_ranks("busy_seconds", [](const RankStep& rank) { return rank.busy_seconds(); });
+  of_ranks("data_seconds", [](const RankStep& rank) { return rank.data_seconds; });
+  of_ranks("cpu_seconds", [](const RankStep& rank) { return rank.cpu_seconds; });
   event("step", fields);
 }
 

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tugline/core/metrics/rank_step.hpp"
+
 namespace tugline {
 
 /// One training step as rank 0 knows it. Epochs and steps count from 1: the first step of a run is epoch 1, step 1.
@@ -32,8 +34,7 @@ struct StepRecord {
   double samples_per_second = 0;
   Seconds seconds;
   std::int64_t bytes_sent = 0;
-  std::vector<std::int64_t> shares;  ///< samples per rank
-  std::vector<double> busy_seconds;  ///< data and compute per rank
+  std::vector<RankStep> ranks;   ///< each rank's part, in rank order
 };
 
 /// One evaluation of a split, exact over all ranks.

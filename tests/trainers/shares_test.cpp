@@ -33,7 +33,7 @@ class SharesTest : public TrainerLab {
     std::vector<std::size_t> next(ranks, 0);
     for (const StepRecord& step : run.outcome.steps) {
       for (std::size_t r = 0; r < ranks; ++r) {
-        for (std::int64_t i = 0; i < step.shares.at(r); ++i) run.order.push_back(reads[r].at(next[r]++));
+        for (std::int64_t i = 0; i < step.ranks.at(r).samples; ++i) run.order.push_back(reads[r].at(next[r]++));
       }
     }
     for (std::size_t r = 0; r < ranks; ++r) EXPECT_EQ(next[r], reads[r].size()) << "nothing read that no step used, rank " << r;
@@ -71,8 +71,12 @@ TEST_F(SharesTest, TheRaggedLastBatchIsNeitherDroppedNorPadded) {
   for (const StepRecord& step : run.outcome.steps) {
     const std::int64_t samples = step.step % kStepsPerEpoch == 0 ? 3 : 5;
     EXPECT_EQ(step.samples, samples);
-    EXPECT_EQ(std::accumulate(step.shares.begin(), step.shares.end(), std::int64_t{0}), samples);
-    for (const auto share : step.shares) EXPECT_LE(std::abs(share - samples / world_.size()), 1);
+    std::int64_t all = 0;
+    for (const RankStep& rank : step.ranks) {
+      all += rank.samples;
+      EXPECT_LE(std::abs(rank.samples - samples / world_.size()), 1);
+    }
+    EXPECT_EQ(all, samples);
     const auto& seconds = step.seconds;
     double sum = 0;
     for (const double phase : {seconds.data, seconds.compute, seconds.exposed, seconds.wait, seconds.optimizer}) {

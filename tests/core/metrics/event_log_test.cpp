@@ -28,8 +28,7 @@ StepRecord a_step(std::int64_t step) {
   record.samples_per_second = 1000;
   record.seconds = {1, 2, 3, 4, 5};
   record.bytes_sent = 4096;
-  record.shares = {40, 24};
-  record.busy_seconds = {0.5, 0.25};
+  record.ranks = {{40, 0.25, 0.25, 0.125}, {24, 0, 0.25, 0.25}};
   return record;
 }
 
@@ -57,7 +56,7 @@ TEST_F(EventLogTest, WritesEachFactAsOneLineOfTheSchema) {
           R"({"time":1700000000.123,"event":"start","ranks":2})",
           R"({"time":1700000000.123,"event":"step","epoch":2,"step":7,"total_steps":20,"loss":0.1,"accuracy":0.75,"lr":0.05,)"
           R"("samples":64,"samples_per_second":1000.0,)"
-          R"("seconds":{"data":1.0,"compute":2.0,"exposed":3.0,"wait":4.0,"optimizer":5.0},"bytes_sent":4096,"shares":[40,24],"busy_seconds":[0.5,0.25]})",
+          R"("seconds":{"data":1.0,"compute":2.0,"exposed":3.0,"wait":4.0,"optimizer":5.0},"bytes_sent":4096,"shares":[40,24],"busy_seconds":[0.5,0.25],"data_seconds":[0.25,0.0],"cpu_seconds":[0.125,0.25]})",
           R"({"time":1700000000.123,"event":"evaluation","split":"validation","epoch":2,"step":7,"loss":0.25,"accuracy":0.5,)"
           R"("samples":100,"seconds":0.5})"));
 }

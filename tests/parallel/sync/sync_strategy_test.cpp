@@ -172,9 +172,11 @@ TEST_P(EveryPath, FactsAddUpOverTheRanks) {
     const double wall = Clock::steady().seconds() - before;
     const std::int64_t begin = piece_.global_begin, end = piece_.global_end;
     EXPECT_EQ(piece_.global_size(), i % 3 == 2 ? 3 : 4);
-    EXPECT_EQ(std::accumulate(facts.shares.begin(), facts.shares.end(), std::int64_t{0}), piece_.global_size());
+    std::int64_t samples = 0;
+    for (const RankStep& part : facts.ranks) samples += part.samples;
+    EXPECT_EQ(samples, piece_.global_size());
     for (int r = 0; r < world_.size(); ++r) {
-      EXPECT_EQ(facts.shares.at(static_cast<std::size_t>(r)), equal_share(piece_, r, world_.size()).size());
+      EXPECT_EQ(facts.ranks.at(static_cast<std::size_t>(r)).samples, equal_share(piece_, r, world_.size()).size());
     }
     EXPECT_EQ(facts.weight, data_.weight(begin, end));
     EXPECT_EQ(facts.counted, facts.weight);

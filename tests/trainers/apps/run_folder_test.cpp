@@ -36,7 +36,7 @@ const std::map<std::string, std::set<std::string>> kSchema{
     {"start", {"time", "event", "ranks", "threads"}},
     {"step",
      {"time", "event", "epoch", "step", "total_steps", "loss", "accuracy", "lr", "samples", "samples_per_second", "seconds",
-      "bytes_sent", "shares", "busy_seconds"}},
+      "bytes_sent", "shares", "busy_seconds", "data_seconds", "cpu_seconds"}},
     {"evaluation", {"time", "event", "split", "epoch", "step", "loss", "accuracy", "samples", "seconds"}},
     {"checkpoint", {"time", "event", "file", "step", "seconds"}},
     {"end", {"time", "event", "steps"}}};
