@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/clock.hpp"
 
+#include <ctime>
+
 namespace tugline {
 namespace {
 
@@ -16,6 +18,12 @@ class SteadyClock final : public Clock {
 const Clock& Clock::steady() {
   static const SteadyClock clock;
   return clock;
+}
+
+double thread_cpu_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 }  // namespace tugline

@@ -15,4 +15,7 @@ class Clock {
   static const Clock& steady();
 };
 
+/// Seconds for which the calling thread has had a core.
+double thread_cpu_seconds();
+
 }  // namespace tugline

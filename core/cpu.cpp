@@ -121,6 +121,15 @@ std::vector<int> parse_core_list(const std::string& text) {
   return cores;
 }
 
+std::string cpu_model(const std::filesystem::path& root) {
+  std::ifstream in(root / "proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    const auto colon = line.find(": ");
+    if (colon != std::string::npos && line.starts_with("model name")) return line.substr(colon + 2);
+  }
+  return {};
+}
+
 int default_threads_per_rank(const CpuBudget& mine, int local_ranks) {
   return std::max(1, mine.usable / std::max(1, local_ranks));
 }

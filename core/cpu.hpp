@@ -20,6 +20,9 @@ struct CpuBudget {
 /// Reads /proc and /sys below `root`; what is missing there counts as no limit. Never throws.
 CpuBudget cpu_budget(const std::filesystem::path& root = "/");
 
+/// The processor's name ("AMD EPYC 7B13"), empty where the system does not say.
+std::string cpu_model(const std::filesystem::path& root = "/");
+
 /// "0-3,8" for {0, 1, 2, 3, 8}, and back; text that is no such list gives what was read before the fault.
 std::string core_list(std::span<const int> cores);
 std::vector<int> parse_core_list(const std::string& text);

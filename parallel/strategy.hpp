@@ -3,11 +3,11 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "tugline/core/data/sample_order.hpp"
 #include "tugline/core/metrics/rank_step.hpp"
+#include "tugline/parallel/balance/share_rule.hpp"
 
 namespace tugline {
 
@@ -45,7 +45,7 @@ struct StepFacts {
   double data_seconds = 0, compute_seconds = 0, exposed_seconds = 0, wait_seconds = 0, optimizer_seconds = 0;
   std::int64_t bytes_sent = 0;
   std::vector<RankStep> ranks;        ///< each rank's part: who is waited for
-  std::string new_shares;             ///< the next step is cut otherwise: why; else empty
+  std::optional<ShareChange> share_change;   ///< the next step is cut otherwise
 };
 
 /// How ranks work together. The training loop asks for the next piece, runs forward and backward on it (seeded with

@@ -32,7 +32,7 @@ import json, sys
 rows = [json.loads(line) for line in open(sys.argv[1]) if line.startswith("{")]
 print(f"{'benchmark':<10} {'case':<52} {'median':>8} {'p10':>7} {'p90':>7} {'goal':>6}  against")
 for r in rows:
-    goal = "" if r["goal"] is None else f"{r['goal']:.2f}"
+    goal = "" if r["goal"] is None else f"{r['goal']:.3g}"
     print(f"{r['bench']:<10} {r['case']:<52} {r['value']:>7.3f}{r['unit']} {r['p10']:>7.3f} {r['p90']:>7.3f} {goal:>6}  {r['peer']}")
 if sys.argv[2]:
     json.dump(rows, open(sys.argv[2], "w"), indent=1)

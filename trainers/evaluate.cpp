@@ -2,16 +2,19 @@
 #include "tugline/trainers/evaluate.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "tugline/core/clock.hpp"
 #include "tugline/core/data/loader.hpp"
+#include "tugline/parallel/balance/cut.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/learner.hpp"
 
 namespace tugline {
 
-Evaluation evaluate(Learner& learner, std::shared_ptr<const Dataset> dataset, std::int64_t block, World& world) {
+Evaluation evaluate(Learner& learner, std::shared_ptr<const Dataset> dataset, std::int64_t block, World& world,
+                    std::span<const double> speeds) {
   const double start = Clock::steady().seconds();
   const std::int64_t samples = dataset->size();
   const std::int64_t blocks = (samples + block - 1) / block;
@@ -20,11 +23,14 @@ Evaluation evaluate(Learner& learner, std::shared_ptr<const Dataset> dataset, st
 
   const auto begin_of = [&](std::int64_t b) { return std::min(b * block, samples); };
   std::vector<double> sums(static_cast<std::size_t>(blocks * 4), 0.0);   // [blocks, 4]; zero where another rank has the block
+  const std::vector<double> equal(static_cast<std::size_t>(world.size()), 1);
+  const auto shares = cut_by_weight(blocks, speeds.empty() ? equal : speeds);
+  const std::int64_t first = std::accumulate(shares.begin(), shares.begin() + world.rank(), std::int64_t{0});
+  const std::int64_t last = first + shares[static_cast<std::size_t>(world.rank())];
   learner.heartbeat().enter(Phase::evaluation);
   agree(world.control(), [&] {
-    for (std::int64_t b = world.rank(); b < blocks; b += world.size()) {
-      const std::int64_t next = b + world.size();
-      loader.expect(0, begin_of(next), begin_of(next + 1));
+    for (std::int64_t b = first; b < last; ++b) {
+      if (b + 1 < last) loader.expect(0, begin_of(b + 1), begin_of(b + 2));
       const EvalSums part = learner.evaluate(loader.take(0, begin_of(b), begin_of(b + 1)));
       const double fields[] = {part.loss, part.weight, part.correct, part.counted};
       std::copy(std::begin(fields), std::end(fields), sums.begin() + b * 4);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "tugline/core/data/dataset.hpp"
 #include "tugline/core/tasks/task.hpp"
@@ -21,8 +22,10 @@ struct Evaluation {
 };
 
 /// Collective. Every sample of `dataset` exactly once, no padding. The split is cut into blocks of `block` samples whatever the
-/// number of ranks; blocks go to the ranks in turn and their sums are added in block order, so 1, 2, 3 or 4 ranks get the same
-/// number, bit for bit. Batch-norm buffers must be equal on all ranks (average_values).
-Evaluation evaluate(Learner& learner, std::shared_ptr<const Dataset> dataset, std::int64_t block, World& world);
+/// number of ranks; each rank takes as many of them as its part of `speeds` (one per rank, no unit; empty: equal ones), and their sums are
+/// added in block order, so 1, 2, 3 or 4 ranks get the same number, bit for bit. Batch-norm buffers must be equal on all ranks
+/// (average_values).
+Evaluation evaluate(Learner& learner, std::shared_ptr<const Dataset> dataset, std::int64_t block, World& world,
+                    std::span<const double> speeds = {});
 
 }  // namespace tugline

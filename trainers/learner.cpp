@@ -97,7 +97,10 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
   if (config.model.batch_norm == "sync" && has_batch_norm(*model_)) {
     batch_norm_ = world.control().duplicate();
     set_batch_norm_reduction(*model_, [this](at::Tensor& sums) {
+      const double start = Clock::steady().seconds(), cpu = thread_cpu_seconds();
       batch_norm_->all_reduce(sums.data_ptr(), sums.numel(), dtype_of(sums));
+      waited_ += Clock::steady().seconds() - start;
+      waited_cpu_ += thread_cpu_seconds() - cpu;
     });
   }
 }
@@ -159,7 +162,8 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
   const double start = clock.seconds();
   const double nominal = nominal_weight(piece);
   const std::int64_t micro = std::max<std::int64_t>(pass_size(piece), 1);
-  double data_seconds = 0;
+  double data_seconds = 0, cpu_seconds = 0;
+  waited_ = waited_cpu_ = 0;
   std::vector<StepReport> passes;
   for (std::int64_t begin = piece.begin; begin < piece.end; begin += micro) {
     const double before = clock.seconds();
@@ -167,12 +171,15 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
     const Batch batch = loader.take(piece.epoch, begin, std::min(begin + micro, piece.end));
     data_seconds += clock.seconds() - before;
     heartbeat_.enter(Phase::compute);
+    const double cpu_before = thread_cpu_seconds();
     compute_gradients(batch, nominal, mix_seed(seed_, Purpose::dropout, static_cast<std::uint64_t>(piece.step),
                                                static_cast<std::uint64_t>(begin)), passes.emplace_back());
+    cpu_seconds += thread_cpu_seconds() - cpu_before;
   }
   StepReport report = add_pairwise(std::move(passes));
   report.data_seconds = data_seconds;
-  report.compute_seconds = clock.seconds() - start - data_seconds;
+  report.compute_seconds = clock.seconds() - start - data_seconds - waited_;
+  report.cpu_seconds = cpu_seconds - waited_cpu_;
   return report;
 }
 

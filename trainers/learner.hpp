@@ -90,7 +90,8 @@ class Learner {
   std::unique_ptr<Arena> parameters_;
   std::unique_ptr<Arena> buffers_;
   std::unique_ptr<Optimizer> optimizer_;
-  std::unique_ptr<Communicator> batch_norm_;   // sync batch norm talks on a channel of its own
+  std::unique_ptr<Communicator> batch_norm_;   // sync batch norm talks on a channel of its own ...
+  double waited_ = 0, waited_cpu_ = 0;         // ... in these seconds of the current step: no work of this rank
 };
 
 }  // namespace tugline

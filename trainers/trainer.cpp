@@ -24,6 +24,7 @@
 #include "tugline/trainers/learner.hpp"
 #include "tugline/trainers/nonfinite.hpp"
 #include "tugline/trainers/prepare.hpp"
+#include "tugline/trainers/run_shares.hpp"
 #include "tugline/trainers/stop_signal.hpp"
 
 namespace tugline {
@@ -100,6 +101,7 @@ struct Trainer::Impl {
   Loader loader;
   TrainState state;
   CheckpointSaver saver;                  // rank 0
+  std::shared_ptr<ShareRule> shares;      // null: equal ones
   std::unique_ptr<SyncStrategy> strategy;
   std::int64_t eval_interval, save_steps, save_epoch_steps;
   double started = 0, last_save = 0;
@@ -108,7 +110,6 @@ struct Trainer::Impl {
   int nonfinite_in_a_row = 0;
   bool saved_here = false;                // the current step is on disk
   Evaluation last_validation;
-  std::int64_t validated_at = -1;
 
   explicit Impl(Parts parts_in);
   World& world() { return parts.world; }
@@ -118,6 +119,7 @@ struct Trainer::Impl {
   void warn(const std::string& text);
   StepFacts one_step(const Piece& piece);
   StepFacts attempt_step(const Piece& piece);
+  void make_strategy();
   [[noreturn]] void end_nonfinite(const Piece& piece, const StepFacts& facts);
   void settle_buffers(bool step_counts, const std::vector<at::Tensor>& before);
   void account(const Piece& piece, const StepFacts& facts, double seconds);
@@ -206,11 +208,14 @@ StepFacts Trainer::Impl::one_step(const Piece& piece) {
 StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
   Heartbeat& heartbeat = parts.learner.heartbeat();
   heartbeat.begin_step(piece.step + 1);
+  const double before = parts.clock.seconds();
   if (parts.faults != nullptr) parts.faults->before_step(piece.step + 1, state.parameters);
+  const double injected = parts.clock.seconds() - before;
   std::vector<at::Tensor> buffers_before;
   for (const auto& flat : parts.learner.buffers().flats()) buffers_before.push_back(flat.values.clone());
   strategy->begin_step(parts.learner.backwards(piece), parts.learner.nominal_weight(piece));
   StepReport report = parts.learner.compute_gradients(loader, piece);
+  report.compute_seconds += injected;
   const double minutes = (parts.clock.seconds() - started) / 60;
   if (world().rank() == 0) {
     if (config().train.max_minutes > 0 && minutes >= config().train.max_minutes) report.stop = StopReason::limit;
@@ -318,7 +323,12 @@ void Trainer::Impl::compare_ranks() {
 
 Evaluation Trainer::Impl::evaluate_split(const std::string& name, const std::shared_ptr<const Dataset>& split) {
   if (split->size() == 0) return {};
-  const Evaluation result = evaluate(parts.learner, split, config().train.eval_batch, world());
+  std::vector<double> speeds;
+  if (shares) {
+    const auto cut = shares->shares(plan.global_piece(0));
+    speeds.assign(cut.begin(), cut.end());
+  }
+  const Evaluation result = evaluate(parts.learner, split, config().train.eval_batch, world(), speeds);
   EvalRecord record{name, progress().step / plan.steps_per_epoch(), progress().step, result.loss, accuracy_of(result),
                     result.samples, result.seconds};
   parts.log.evaluation(record);
@@ -328,7 +338,7 @@ Evaluation Trainer::Impl::evaluate_split(const std::string& name, const std::sha
 /// Evaluates the validation split, keeps the best checkpoint, and counts evaluations that brought nothing.
 void Trainer::Impl::validate() {
   last_validation = evaluate_split("validation", parts.data.validation);
-  validated_at = progress().step;
+  progress().validated_step = progress().step;
   if (last_validation.samples == 0) return;
   Progress& done = progress();
   const auto& early = config().train.early_stop;
@@ -360,6 +370,7 @@ bool Trainer::Impl::stopped_early() const {
 /// The current step's checkpoint, written once; `best`: it is the best so far.
 void Trainer::Impl::save(bool best) {
   if (saved_here && !best) return;
+  state.shares = shares ? save_shares(*shares, world()) : "";
   parts.learner.heartbeat().enter(world().rank() == 0 ? Phase::checkpoint : Phase::waiting);
   agree(world().control(), [&] {
     if (world().rank() == 0) saver.save(state, to_yaml(config()), {.write = !saved_here, .best = best});
@@ -403,7 +414,7 @@ TrainResult Trainer::Impl::finish(TrainResult::Ending ending) {
   save();   // first: who asked to stop may not wait for evaluations
   settle_saves();
   if (ending != TrainResult::Ending::signal) {
-    if (validated_at != progress().step) validate();
+    if (progress().validated_step != progress().step) validate();
     settle_saves();
     result.validation = last_validation;
     result.test = evaluate_split("test", parts.data.test);
@@ -416,34 +427,48 @@ TrainResult Trainer::Impl::finish(TrainResult::Ending ending) {
   return result;
 }
 
+void Trainer::Impl::make_strategy() {
+  const ShareChoice choice = choose_run_shares(config(), world(), state.shares);
+  shares = choice.rule;
+  if (shares) log_shares(parts.log, progress().step + 1, shares->shares(plan.global_piece(0)), choice.reason);
+  const Schedule schedule(config().optim, {plan.total_steps, plan.steps_per_epoch(), config().data.batch});
+  SyncOptions options;
+  options.shares = shares;
+  options.clip_norm = config().optim.clip_norm;
+  options.clip_value = config().optim.clip_value;
+  options.first_step = progress().step;
+  options.node = parts.learner.node();
+  options.exchange = parts.learner.exchange();
+  options.shards = parts.learner.shards();
+  strategy = std::make_unique<SyncStrategy>(world().communicator(), world().control(), parts.learner.parameters(), parts.learner.optimizer(),
+                                            schedule, plan, std::move(options), parts.clock);
+}
+
 TrainResult Trainer::run() {
   using Ending = TrainResult::Ending;
   Impl& self = *impl_;
   const RunConfig& config = self.config();
   self.last_save = self.parts.clock.seconds();
   self.started = self.last_save - self.progress().seconds;   // max_minutes counts all attempts
-  const Schedule schedule(config.optim, {self.plan.total_steps, self.plan.steps_per_epoch(), config.data.batch});
-  self.strategy = std::make_unique<SyncStrategy>(
-      self.world().communicator(), self.world().control(), self.parts.learner.parameters(), self.parts.learner.optimizer(),
-      schedule, self.plan,
-      SyncOptions{.clip_norm = config.optim.clip_norm, .clip_value = config.optim.clip_value, .first_step = self.progress().step,
-                  .node = self.parts.learner.node(), .exchange = self.parts.learner.exchange(), .shards = self.parts.learner.shards()},
-      self.parts.clock);
-
+  self.make_strategy();
   const auto watchdog = self.watch();
-  if (self.stopped_early()) return self.finish(Ending::early_stop);   // an earlier attempt was cut short after it
+  // An earlier attempt may have been asked to stop before this step was evaluated, or cut short after that.
+  const std::int64_t first = self.progress().step;
+  if (first > 0 && due(self.eval_interval, first) && self.progress().validated_step != first) self.validate();
+  if (self.stopped_early()) return self.finish(Ending::early_stop);
   double last = self.parts.clock.seconds();
   while (const auto piece = self.strategy->next_piece()) {
     const StepFacts facts = self.one_step(*piece);
     const double now = self.parts.clock.seconds();
     self.account(*piece, facts, now - last);
     self.check_finite(facts);
+    if (facts.share_change) log_shares(self.parts.log, self.progress().step + 1, facts.share_change->shares, facts.share_change->reason);
     const std::int64_t step = self.progress().step;
     if (due(config.parallel.check_every, step)) self.compare_ranks();
+    if (facts.stop == StopReason::signal) return self.finish(Ending::signal);   // an evaluation can wait, who asked may not
     if (due(self.eval_interval, step)) self.validate();
     if (facts.save || due(self.save_steps, step) || due(self.save_epoch_steps, step)) self.save();
     last = self.parts.clock.seconds();
-    if (facts.stop == StopReason::signal) return self.finish(Ending::signal);
     if (facts.stop == StopReason::limit) return self.finish(Ending::time_limit);
     if (self.stopped_early()) return self.finish(Ending::early_stop);
   }

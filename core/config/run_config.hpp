@@ -143,6 +143,18 @@ struct CheckpointConfig {
   std::string best_metric = "auto";  // auto: validation.accuracy where there is one, else validation.loss
 };
 
+struct BalanceConfig {
+  std::string mode = "auto";     // auto | off | fixed | main_light | adaptive | replay
+  std::vector<double> weights;   // fixed: one per rank
+  std::map<std::string, std::string> host_weights;   // fixed: host name to weight of each rank there
+  double main_fraction = 0.5;    // main_light: share of rank 0 / share of another rank
+  std::string unit = "sample";   // sample | micro_batch: what is not cut in two
+  std::int64_t min_share = 1;    // samples
+  std::int64_t max_share = 0;    // samples; 0: no limit
+  double dead_band = 0.03;       // adaptive: of a step's time
+  std::string replay;            // folder of the run whose shares are used again
+};
+
 struct ParallelConfig {
   std::string strategy = "sync";
   std::string backend = "auto";  // auto | mpi | threads
@@ -152,6 +164,7 @@ struct ParallelConfig {
   std::string wire = "float32";         // float32 | bfloat16
   std::int64_t shards = 0;              // of the global batch, for the same bits on 1, 2, 4, ... ranks; 0: off
   std::int64_t check_every = 1000;      // steps; 0: never
+  BalanceConfig balance;
   std::int64_t threads = 0;      // intra-op threads per rank; 0: by the cores this rank may use
   double hang_seconds = 0;       // a phase that takes longer is a hang; 0: by measured times
   bool debug = false;            // compare each collective between ranks before making it

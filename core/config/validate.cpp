@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 namespace tugline::config {
@@ -102,6 +103,38 @@ void check_shards(const RunConfig& run, Conflicts& out) {
   }
 }
 
+void check_balance(const RunConfig& run, Conflicts& out) {
+  const BalanceConfig& balance = run.parallel.balance;
+  const std::string key = "parallel.balance.";
+  const bool fixed = balance.mode == "fixed", replay = balance.mode == "replay";
+  if (run.parallel.shards > 0 && balance.mode != "auto" && balance.mode != "off") {
+    out.push_back({{key + "mode", "parallel.shards"}, fmt::format("parallel.shards needs equal shares: parallel.balance.mode cannot be {}", balance.mode)});
+  }
+  if (fixed && balance.weights.empty() == balance.host_weights.empty()) {
+    out.push_back({{key + "mode", key + "weights", key + "host_weights"},
+                   "parallel.balance.mode fixed needs either weights, one per rank, or host_weights"});
+  }
+  if (!fixed && (!balance.weights.empty() || !balance.host_weights.empty())) {
+    out.push_back({{key + "mode", key + "weights", key + "host_weights"}, fmt::format("weights are for parallel.balance.mode fixed, and it is {}", balance.mode)});
+  }
+  for (const auto& [host, text] : balance.host_weights) {
+    double weight = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), weight);
+    if (error == std::errc() && end == text.data() + text.size() && weight >= 0 && std::isfinite(weight)) continue;
+    out.push_back({{key + "host_weights"}, fmt::format("parallel.balance.host_weights: '{}' for {} is no weight; use a number >= 0", text, host)});
+  }
+  if (replay == balance.replay.empty()) {
+    out.push_back({{key + "mode", key + "replay"}, "parallel.balance.mode replay and parallel.balance.replay, the folder of a run, go together"});
+  }
+  if (balance.unit == "micro_batch" && run.train.micro_batch == 0) {
+    out.push_back({{key + "unit", "train.micro_batch"}, "parallel.balance.unit micro_batch needs train.micro_batch"});
+  }
+  if (balance.max_share > 0 && balance.max_share < balance.min_share) {
+    out.push_back({{key + "min_share", key + "max_share"},
+                   fmt::format("parallel.balance.max_share {} is less than min_share {}", balance.max_share, balance.min_share)});
+  }
+}
+
 void check_run(const RunConfig& run, Conflicts& out) {
   const bool odd = std::ranges::any_of(run.name, [](unsigned char c) { return c == '/' || c < ' '; });
   if (odd || run.name == "." || run.name == "..") {
@@ -130,6 +163,7 @@ void check_run(const RunConfig& run, Conflicts& out) {
                    fmt::format("parallel.wire bfloat16 is for float32 gradients, and train.precision is {}", train.precision)});
   }
   check_shards(run, out);
+  check_balance(run, out);
   const OverfitConfig& overfit = run.overfit;
   if (overfit.steps / overfit.eval_every < overfit.hold) {
     out.push_back({{"overfit.hold", "overfit.steps", "overfit.eval_every"},

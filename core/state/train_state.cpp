@@ -23,7 +23,7 @@
 namespace tugline {
 
 BOOST_DESCRIBE_STRUCT(Progress, (), (seed, step, epoch, position, world_size, has_best, best_value, best_metric,
-                                     has_watched, watched_value, evaluations_without_improvement, seconds, epoch_loss_sum,
+                                     has_watched, watched_value, evaluations_without_improvement, validated_step, seconds, epoch_loss_sum,
                                      epoch_weight, epoch_correct, epoch_counted))
 BOOST_DESCRIBE_STRUCT(Normalisation, (), (mean, stddev))
 
@@ -94,6 +94,7 @@ Progress decode_progress(const json::value& value) {
   Progress progress;
   mp_for_each<describe_members<Progress, mod_public>>([&](auto member) {
     auto& field = progress.*member.pointer;
+    if (!value.as_object().contains(member.name) && std::string_view(member.name) == "validated_step") return;
     const json::value& stored = value.as_object().at(member.name);
     if constexpr (std::is_same_v<decltype(field), double&>) {
       const json::string& text = stored.as_string();
@@ -103,6 +104,8 @@ Progress decode_progress(const json::value& value) {
       field = json::value_to<std::decay_t<decltype(field)>>(stored);
     }
   });
+  // Older checkpoints were always written after the evaluation of their step.
+  if (!value.as_object().contains("validated_step")) progress.validated_step = progress.step;
   return progress;
 }
 
@@ -182,6 +185,8 @@ void Snapshot::take(const TrainState& state, const std::string& config_yaml) {
   texts_["config"] = config_yaml;
   texts_["progress"] = encode(state.progress);
   texts_["normalisation"] = json::serialize(json::value_from(state.normalisation));
+  texts_.erase("shares");
+  if (!state.shares.empty()) texts_["shares"] = state.shares;
   texts_["versions"] = json::serialize(json::object{{"format", 1}, {"libtorch", TORCH_VERSION}, {"hdf5", hdf5_version()}});
   texts_["manifest"] = json::serialize(json::object{{"slice", 0}, {"slices", 1}, {"world_size", state.progress.world_size}});
 }
@@ -229,6 +234,8 @@ void restore(const Checkpoint& checkpoint, TrainState& state) {
   visit_model(state.parameters, state.buffers, copy);
   visit_slots(state, copy);
   state.progress = progress;
+  const auto shares = checkpoint.texts.find("shares");
+  state.shares = shares == checkpoint.texts.end() ? "" : shares->second;
   state.normalisation = std::move(normalisation);
 }
 

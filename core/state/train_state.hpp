@@ -26,6 +26,7 @@ struct Progress {
   bool has_watched = false;       // of train.early_stop.metric
   double watched_value = 0;
   std::int64_t evaluations_without_improvement = 0;
+  std::int64_t validated_step = -1;   // the last one after which the validation split was evaluated
   double seconds = 0;             // of training steps, all attempts
   // sums over the steps of the current epoch
   double epoch_loss_sum = 0, epoch_weight = 0, epoch_correct = 0, epoch_counted = 0;
@@ -38,6 +39,7 @@ struct TrainState {
   std::vector<Optimizer::SlotBuffer>& slots;
   Progress progress;
   Normalisation normalisation;
+  std::string shares;                  ///< how ranks had cut the batch, as text; empty: in equal parts
   bool parameters_elsewhere = false;   ///< parameters and slots are a copy in common with another rank, who alone restores them
 };
 

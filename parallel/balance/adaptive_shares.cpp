@@ -110,7 +110,8 @@ void AdaptiveShares::restore(const std::string& state) {
   std::vector<RankSpeed> speeds;
   std::int64_t total = 0;
   try {
-    for (const json::value& rank : json::parse(state).as_array()) {
+    const json::value ranks = json::parse(state);
+    for (const json::value& rank : ranks.as_array()) {
       shares.push_back(rank.at("share").as_int64());
       total += shares.back();
       speeds.emplace_back(shares.back(), RankSpeed::Fit{exact(rank.at("seconds")), exact(rank.at("fixed_seconds")),

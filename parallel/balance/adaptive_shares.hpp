@@ -13,7 +13,7 @@ namespace tugline {
 struct AdaptiveOptions {
   std::int64_t global_batch = 0;
   std::int64_t unit = 1;        ///< samples that stay together: 1, or a micro-batch
-  ShareBounds bounds;           ///< in samples
+  ShareBounds bounds{};         ///< in samples
   double dead_band = 0.03;      ///< of a step's time: a cut that gains less is not made
 };
 

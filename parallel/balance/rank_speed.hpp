@@ -27,7 +27,8 @@ class RankSpeed {
     std::int64_t steps = 0;     ///< observed at this share and speed
   };
 
-  explicit RankSpeed(std::int64_t share, Fit fit = {}) : share_(share), fit_(fit) {}
+  explicit RankSpeed(std::int64_t share) : share_(share) {}
+  RankSpeed(std::int64_t share, const Fit& fit) : share_(share), fit_(fit) {}
 
   /// A step at the present share took `seconds`. When this one shows that the speed has changed: by which factor steps take longer now; else 1.
   double observe(double seconds);

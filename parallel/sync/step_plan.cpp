@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <numeric>
 
 #include "tugline/parallel/sync/sync_strategy.hpp"
 
@@ -25,6 +26,13 @@ Piece equal_share(Piece global, int rank, int size) {
   const std::int64_t count = global.global_size();
   global.begin = global.global_begin + count * rank / size;
   global.end = global.global_begin + count * (rank + 1) / size;
+  return global;
+}
+
+Piece share_of(Piece global, std::span<const std::int64_t> shares, int rank) {
+  const auto mine = shares.begin() + rank;
+  global.begin = std::accumulate(shares.begin(), mine, global.global_begin);
+  global.end = global.begin + *mine;
   return global;
 }
 

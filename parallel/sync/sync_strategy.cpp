@@ -12,6 +12,7 @@
 #include "tugline/core/optim/clip.hpp"
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/core/state/arena.hpp"
+#include "tugline/parallel/balance/share_rule.hpp"
 #include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/sync/bucket_reducer.hpp"
 
@@ -20,7 +21,7 @@ namespace {
 
 /// One rank's part of a step on the wire; doubles only, so that it is the same bytes everywhere.
 struct Record {
-  double weight, loss_sum, correct, counted, samples, stop, save, data_seconds, compute_seconds;
+  double weight, loss_sum, correct, counted, samples, stop, save, data_seconds, compute_seconds, cpu_seconds;
   double finite, squares;   // of what this rank watches of the summed gradient
 };
 
@@ -73,8 +74,10 @@ struct SyncStrategy::Impl {
     return options.node ? make_node_sum(options.node, arena, options.exchange) : make_message_sum(gradients, arena, options.exchange);
   }
   Piece share(const Piece& global) const {
-    return options.shards > 0 ? shards_of(global, options.shards, rank, size) : equal_share(global, rank, size);
+    if (options.shards > 0) return shards_of(global, options.shards, rank, size);
+    return options.shares ? share_of(global, options.shares->shares(global), rank) : equal_share(global, rank, size);
   }
+  void observe(StepFacts& facts) const;
   StepFacts add_up(const StepReport& report) const;
   void check_gradients(StepFacts& facts) const;
   void step_optimizer(StepFacts& facts);
@@ -108,7 +111,7 @@ StepFacts SyncStrategy::finish_step(const StepReport& report) {
   self.reducer.finish();
   const Record mine{report.weight, report.loss_sum, report.correct, report.counted,
                     static_cast<double>(self.current.size()), static_cast<double>(report.stop),
-                    static_cast<double>(report.save), report.data_seconds, report.compute_seconds,
+                    static_cast<double>(report.save), report.data_seconds, report.compute_seconds, report.cpu_seconds,
                     static_cast<double>(self.reducer.finite()),
                     self.options.clip_norm > 0 ? squared_norm(self.arena, self.watched) : 0};
   self.control.all_gather(&mine, sizeof mine, self.records.data());
@@ -117,6 +120,7 @@ StepFacts SyncStrategy::finish_step(const StepReport& report) {
   StepFacts facts = self.add_up(report);
   self.check_gradients(facts);
   self.step_optimizer(facts);
+  self.observe(facts);
   if (self.common) self.options.node->barrier();   // all see what all have stepped
   // What a rank spends here is first waiting for slower ranks, and only beyond that communication.
   facts.wait_seconds = std::min(facts.wait_seconds, exchanged - start);
@@ -132,11 +136,10 @@ StepFacts SyncStrategy::Impl::add_up(const StepReport& report) const {
   for (int r = 0; r < size; ++r) {
     const Record& record = records[static_cast<std::size_t>(r)];
     reports.push_back({.weight = record.weight, .loss_sum = record.loss_sum, .correct = record.correct, .counted = record.counted});
-    facts.shares.push_back(static_cast<std::int64_t>(record.samples));
-    facts.busy_seconds.push_back(record.data_seconds + record.compute_seconds);
+    facts.ranks.push_back({static_cast<std::int64_t>(record.samples), record.data_seconds, record.compute_seconds, record.cpu_seconds});
     facts.stop = std::max(facts.stop, static_cast<StopReason>(record.stop));
     facts.save = facts.save || record.save != 0;
-    slowest = std::max(slowest, record.data_seconds + record.compute_seconds);
+    slowest = std::max(slowest, facts.ranks.back().busy_seconds());
     if (!std::isfinite(record.loss_sum) && facts.nonfinite_rank < 0) facts.nonfinite_rank = r;
   }
   const StepReport sum = add_pairwise(std::move(reports));
@@ -151,6 +154,18 @@ StepFacts SyncStrategy::Impl::add_up(const StepReport& report) const {
   facts.bytes_sent = reducer.sum().bytes();
   facts.lr = schedule.lr(current.step);
   return facts;
+}
+
+/// The rule learns what the step took. Each rank has its own, and all must have come to the same shares.
+void SyncStrategy::Impl::observe(StepFacts& facts) const {
+  if (!options.shares || !facts.finite) return;   // the same step may come again
+  const auto shares = options.shares->shares(current);
+  for (std::size_t r = 0; r < shares.size(); ++r) {
+    if (facts.ranks[r].samples == shares[r]) continue;
+    throw Error(fmt::format("step {}: rank {} took {} samples, and {} by what rank {} knows: ranks cut the batch differently",
+                            current.step + 1, r, facts.ranks[r].samples, shares[r], rank));
+  }
+  if (auto change = options.shares->observe(current, facts.ranks)) facts.share_change = std::move(change);
 }
 
 /// Each rank has looked at its part; every rank adds up the same records and comes to the same answer.

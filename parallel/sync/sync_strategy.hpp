@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "tugline/core/clock.hpp"
 #include "tugline/core/optim/schedule.hpp"
@@ -15,6 +16,7 @@ namespace tugline {
 class Arena;
 class NodeTeam;
 class Optimizer;
+class ShareRule;
 
 /// How an epoch's sample order is cut into steps; the same on every rank.
 struct StepPlan {
@@ -29,6 +31,9 @@ struct StepPlan {
 
 /// Rank `rank`'s part of `global`: equal shares, the first ones of an uneven cut are not larger by more than one.
 Piece equal_share(Piece global, int rank, int size);
+
+/// Where the shares, in rank order, are given.
+Piece share_of(Piece global, std::span<const std::int64_t> shares, int rank);
 
 /// The same where the unit is a shard: the global batch is cut into `shards` parts, all but the last ones equal, and each rank has as many
 /// of them. `shards` is a multiple of `size`.
@@ -45,6 +50,7 @@ struct SyncOptions {
   /// > 0, a power of two: each backward pass is one shard, and gradients are added up in one order whatever the number of ranks, which must
   /// be a power of two and at most this. 1, 2, 4, ... ranks then have the same bits. Nothing overlaps. Needs a copy of the parameters per rank.
   int shards = 0;
+  std::shared_ptr<ShareRule> shares;   ///< cuts the global batch, and is told what each step took; null: equal shares
 };
 
 /// Synchronous SGD: each bucket of the gradient arena is summed over all ranks while backward still runs (Li et al. 2020,

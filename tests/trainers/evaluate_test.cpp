@@ -33,6 +33,12 @@ TEST_P(EverySplit, GivesTheSameBitsOnAnyNumberOfRanksAndReadsNoSampleTwice) {
     EXPECT_EQ(result.loss, wanted.loss);
     EXPECT_EQ(result.accuracy, wanted.accuracy);
     EXPECT_THAT(recorded->counts(team->control()), testing::Each(1));
+
+    std::vector<double> speeds(static_cast<std::size_t>(ranks), 1);
+    speeds[0] = 0.3;
+    const auto again = std::make_shared<RecordedDataset>(split);
+    EXPECT_EQ(evaluate(learner, again, block, *team, speeds).loss, wanted.loss);
+    EXPECT_THAT(again->counts(team->control()), testing::Each(1));
   }
 }
 

@@ -186,6 +186,14 @@ TEST_F(StoppingTest, EvaluatesEverySoManyStepsOrEpochsAndAtTheEnd) {
   EXPECT_EQ(evaluated_steps(train({.folder = "parts"})), (Steps{2, 4, 6, 8, 10, 12, 13}));
 }
 
+TEST_F(StoppingTest, WhoAsksToStopDoesNotWaitForAnEvaluationAndItIsMadeUpFor) {
+  config_.train.steps = 13;
+  config_.train.eval_unit = "step";
+  config_.train.eval_every = 4;
+  EXPECT_EQ(evaluated_steps(train({.signal_at = 8})), Steps{4});
+  EXPECT_EQ(evaluated_steps(train({.resume = true})), (Steps{8, 12, 13}));
+}
+
 TEST_F(StoppingTest, SavesEverySoManyStepsEpochsAndMinutesAndAtTheEnd) {
   config_.train.steps = 13;
   config_.checkpoint.keep_last = 100;

@@ -42,12 +42,14 @@ at::Tensor flatten(const Arena& arena, Part part) {
 
 }  // namespace
 
-at::Tensor mean_gradient(Learner& learner, World& world, Loader& loader, const StepPlan& plan, std::int64_t step) {
+at::Tensor mean_gradient(Learner& learner, World& world, Loader& loader, const StepPlan& plan, std::int64_t step,
+                         std::shared_ptr<ShareRule> shares) {
   KeepGradient keep(learner.parameters());
   StepPlan until_here = plan;
   until_here.total_steps = step + 1;
   const Schedule schedule(OptimConfig{}, {until_here.total_steps, plan.steps_per_epoch(), plan.global_batch});
   SyncOptions options;
+  options.shares = std::move(shares);
   options.first_step = step;
   options.node = learner.node();
   options.shards = learner.shards();

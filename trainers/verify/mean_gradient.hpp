@@ -13,13 +13,15 @@ class Arena;
 class Communicator;
 class Learner;
 class Loader;
+class ShareRule;
 class World;
 struct StepPlan;
 
-/// Collective over `world`. The gradient of the mean loss over step `step` of `plan`, made as training makes it (shares,
-/// micro-batches, buckets, the exact weight) and not applied. It stays in the learner's arena; the result is a copy of it, see
-/// flat_gradients().
-at::Tensor mean_gradient(Learner& learner, World& world, Loader& loader, const StepPlan& plan, std::int64_t step);
+/// Collective over `world`. The gradient of the mean loss over step `step` of `plan`, made as training makes it (shares, equal ones without
+/// a rule; micro-batches, buckets, the exact weight) and not applied. It stays in the learner's arena; the result is a copy of it,
+/// see flat_gradients().
+at::Tensor mean_gradient(Learner& learner, World& world, Loader& loader, const StepPlan& plan, std::int64_t step,
+                         std::shared_ptr<ShareRule> shares = nullptr);
 
 /// Gradients (values) of the trainable parameters, one after the other in the order of arena.slots(): [numel], float64.
 at::Tensor flat_gradients(const Arena& arena);

@@ -160,6 +160,7 @@ TEST_F(TrainStateFile, ProgressAndNormalisationComeBackExactly) {
   there.best_metric = "validation.\"loss\"";
   there.watched_value = -std::numeric_limits<double>::infinity();
   there.evaluations_without_improvement = 5;
+  there.validated_step = 16;
   there.seconds = 4.7459380568556355e2;   // Boost.JSON's own parser is a bit off on these three
   there.epoch_loss_sum = 4.5812455122160236e2;
   there.epoch_weight = 1.1317408141314563e2;
@@ -181,6 +182,7 @@ TEST_F(TrainStateFile, ProgressAndNormalisationComeBackExactly) {
   EXPECT_EQ(here.best_metric, there.best_metric);
   EXPECT_EQ(here.watched_value, there.watched_value);
   EXPECT_EQ(here.evaluations_without_improvement, 5);
+  EXPECT_EQ(here.validated_step, 16);
   EXPECT_EQ(here.seconds, there.seconds);
   EXPECT_EQ(here.epoch_loss_sum, there.epoch_loss_sum);
   EXPECT_EQ(here.epoch_weight, there.epoch_weight);

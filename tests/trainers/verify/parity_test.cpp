@@ -2,10 +2,12 @@
 // N ranks equal one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include <torch/torch.h>
 
+#include "tugline/core/random.hpp"
 #include "tugline/core/state/arena.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/parallel/threads/thread_team.hpp"
@@ -162,6 +164,68 @@ TEST_F(TwoLearners, GradientsAreThoseOfTheMeanLoss) {
       const auto wanted = textbook_gradient(pair.alone, batch);
       EXPECT_LE(compare_gradients(ours, wanted, pair.team.parameters()).worst(), 1e-5) << "step " << at;
     }
+  }
+}
+
+/// Another cut in each step, each share from nothing to everything: a function of the step, so that all ranks know it.
+class RandomShares final : public ShareRule {
+ public:
+  explicit RandomShares(int ranks) : ranks_(ranks) {}
+  std::vector<std::int64_t> shares(const Piece& global) const override {
+    Random random(5, Purpose::search, static_cast<std::uint64_t>(global.step));
+    std::vector<std::int64_t> cuts{0, global.global_size()};
+    for (int r = 1; r < ranks_; ++r) cuts.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(global.global_size() + 1))));
+    std::sort(cuts.begin(), cuts.end());
+    std::vector<std::int64_t> shares;
+    for (std::size_t r = 1; r < cuts.size(); ++r) shares.push_back(cuts[r] - cuts[r - 1]);
+    return shares;
+  }
+  std::optional<ShareChange> observe(const Piece&, std::span<const RankStep> ranks) override {
+    for (const RankStep& rank : ranks) least_ = std::min(least_, rank.samples);
+    return std::nullopt;
+  }
+  std::int64_t least() const { return least_; }
+
+ private:
+  int ranks_;
+  std::int64_t least_ = kBatch;
+};
+
+TEST_F(TwoLearners, AnySharesGiveTheGradientOfOneRank) {
+  for (const auto& [precision, tolerance] : {std::pair("float32", 1e-5), std::pair("float64", 1e-12)}) {
+    for (const std::int64_t micro_batch : {0, 2}) {
+      RunConfig together = config_, whole = config_;
+      together.train.precision = whole.train.precision = precision;
+      together.train.micro_batch = micro_batch;
+      together.task.class_weights = whole.task.class_weights = {1, 2, 0.5, 3, 0.1};
+      Pair pair(world_, together, whole, models_, classified({6}));
+      for (std::int64_t at = 0; at < 10; ++at) {
+        const auto ours = mean_gradient(pair.team, world_, pair.loader, plan(10), at, std::make_shared<RandomShares>(world_.size()));
+        const auto alone = mean_gradient(pair.alone, pair.solo, pair.loader, plan(10), at);
+        EXPECT_LE(compare_gradients(ours, alone, pair.team.parameters()).worst(), tolerance) << precision << ", step " << at;
+      }
+    }
+  }
+}
+
+TEST_F(TwoLearners, AHundredStepsCutAtRandomEndWithTheParametersOfOneRank) {
+  for (const std::string shared_memory : {"auto", "gradients", "off"}) {
+    config_.parallel.shared_memory = shared_memory;
+    config_.optim.lr = 0.02;
+    config_.optim.momentum = 0.9;
+    Pair pair(world_, config_, config_, models_, classified({6}));
+    const auto rule = std::make_shared<RandomShares>(world_.size());
+    const auto team = strategy(world_, pair.team, 100, {.shares = rule});
+    const auto alone = strategy(pair.solo, pair.alone, 100);
+    const at::Tensor start = flat_values(pair.team.parameters());
+    for (int i = 0; i < 100; ++i) {
+      step(*team, pair.team, pair.loader);
+      step(*alone, pair.alone, pair.loader);
+    }
+    const at::Tensor ours = flat_values(pair.team.parameters()), whole = flat_values(pair.alone.parameters());
+    EXPECT_GT((ours - start).abs().max().item<double>(), 1e-2) << "the parameters moved";
+    EXPECT_LE((ours - whole).abs().max().item<double>() / whole.abs().max().item<double>(), 1e-4) << shared_memory;
+    if (world_.size() > 1) EXPECT_EQ(rule->least(), 0) << "some rank had nothing to do in some step";
   }
 }
 

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Throughput with slow ranks against the sum of what the ranks do alone, and what balancing costs. Prints JSON lines for scripts/bench.sh.
+# CPU quotas add up to 1.8 cores at most, so that ranks do not slow each other down; they need root.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export OMP_NUM_THREADS=1
+bench() { mpirun -q --oversubscribe --bind-to "$1" -n "$2" "$root/build/release/bench/bench_balance" "${@:3}"; }
+bench core 2 work --speeds 1,0.5 "$@"
+bench core 2 quota --speeds 0.9,0.45 "$@"
+bench none 4 quota --speeds 0.5,0.5,0.5,0.25 "$@"
+bench none 4 quota --speeds 0.7,0.56,0.35,0.175 "$@"
+bench core 2 change "$@"
+bench core 2 equal "$@"

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+// Load balancing with slow ranks: mpirun -n N bench_balance MODE [--quick] [--speeds 1,0.5,...]
+//   work      rank r makes its samples' forward and backward 1 / speed times
+//   quota     rank r runs under a CPU quota of `speed` cores, with a period of 2 ms (control groups version 1 or 2, as root)
+//   change    rank 1 goes from full to half speed and back: what is lost on the way, in steps
+//   equal     all at one speed: do the shares stay, and what does the balancer itself cost
+// work and quota print samples/s of the team, with adaptive and with equal shares, over the sum of what the ranks do alone, all at once
+// in the same run, each with the samples that it has in the team.
+#include <torch/torch.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <numeric>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "tugline/core/clock.hpp"
+#include "tugline/core/config/load.hpp"
+#include "tugline/core/data/dataset.hpp"
+#include "tugline/core/data/loader.hpp"
+#include "tugline/parallel/balance/adaptive_shares.hpp"
+#include "tugline/parallel/sync/sync_strategy.hpp"
+#include "tugline/parallel/threads/thread_team.hpp"
+#include "tugline/parallel/world.hpp"
+#include "tugline/tests/bench/row.hpp"
+#include "tugline/trainers/learner.hpp"
+
+namespace {
+
+using namespace tugline;
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kBatchPerRank = 128;
+
+/// This process under a quota, and out of it again.
+class Quota {
+ public:
+  explicit Quota(double cores) {
+    const double period = std::max(2000.0, 1000 / cores);   // the kernel gives no less than 1000 us
+    const bool second = fs::exists("/sys/fs/cgroup/cgroup.controllers");
+    root_ = second ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";
+    group_ = root_ / fmt::format("tugline-bench-{}", ::getpid());
+    fs::create_directory(group_);
+    if (second) {
+      write(group_ / "cpu.max", fmt::format("{:.0f} {:.0f}", cores * period, period));
+    } else {
+      write(group_ / "cpu.cfs_period_us", fmt::format("{:.0f}", period));
+      write(group_ / "cpu.cfs_quota_us", fmt::format("{:.0f}", cores * period));
+    }
+    write(group_ / "cgroup.procs", fmt::format("{}", ::getpid()));
+  }
+  ~Quota() {
+    std::ofstream(root_ / "cgroup.procs") << ::getpid() << std::flush;
+    std::error_code ignored;
+    fs::remove(group_, ignored);
+  }
+  Quota(const Quota&) = delete;
+  Quota& operator=(const Quota&) = delete;
+
+ private:
+  static void write(const fs::path& file, const std::string& text) {
+    std::ofstream out(file);
+    if (!(out << text << std::flush)) throw Error(fmt::format("cannot write '{}' to {}: quotas need root and the cpu controller", text, file.string()));
+  }
+  fs::path root_, group_;
+};
+
+/// A rule that is timed.
+class Timed final : public ShareRule {
+ public:
+  explicit Timed(std::shared_ptr<ShareRule> rule) : rule_(std::move(rule)) {}
+  std::vector<std::int64_t> shares(const Piece& global) const override {
+    const double start = thread_cpu_seconds();
+    auto result = rule_->shares(global);
+    cpu_seconds += thread_cpu_seconds() - start;
+    return result;
+  }
+  std::optional<ShareChange> observe(const Piece& global, std::span<const RankStep> ranks) override {
+    const double start = thread_cpu_seconds();
+    auto result = rule_->observe(global, ranks);
+    cpu_seconds += thread_cpu_seconds() - start;
+    return result;
+  }
+  mutable double cpu_seconds = 0;
+
+ private:
+  std::shared_ptr<ShareRule> rule_;
+};
+
+RunConfig config_of(std::int64_t batch) {
+  return parse_config(fmt::format("data: {{name: synthetic, samples: 8192, features: 784, batch: {}, drop_last: true, normalise: false, threads: 0}}\n"
+                                  "model: {{name: mlp, hidden: [1024, 1024]}}\noptim: {{lr: 0.01, momentum: 0.9}}\n", batch), "balance");
+}
+
+/// A trainer's step without its console and files, on ranks some of which are slow by repeated work.
+class Loop {
+ public:
+  Loop(World& world, std::int64_t batch, std::shared_ptr<ShareRule> rule, const double& speed)
+      : config_(config_of(batch)), data_(open_data(config_.data, 0).train),
+        learner_(config_, ModelRegistry(), data_->spec(), world, nullptr, ParameterCopies::per_host),
+        loader_(data_, std::make_shared<SampleOrder>(data_->size(), 0, false), nullptr, 0, LoaderOptions{.threads = 0}),
+        double_(ModelRegistry().build(config_.model, data_->spec(), 1)), inputs_(torch::randn({4 * batch, 784})),
+        speed_(speed),
+        strategy_(world.communicator(), world.control(), learner_.parameters(), learner_.optimizer(), Schedule(config_.optim, {1 << 30, 1, batch}),
+                  {data_->size(), batch, true, 1 << 30}, options(learner_, std::move(rule))) {}
+
+  StepFacts step() {
+    const Piece piece = *strategy_.next_piece();
+    strategy_.begin_step(learner_.backwards(piece), learner_.nominal_weight(piece));
+    const double start = Clock::steady().seconds(), cpu = thread_cpu_seconds();
+    repeat(std::llround((1 / speed_ - 1) * static_cast<double>(piece.size())));
+    const double repeated = Clock::steady().seconds() - start, repeated_cpu = thread_cpu_seconds() - cpu;
+    StepReport report = learner_.compute_gradients(loader_, piece);
+    report.compute_seconds += repeated;
+    report.cpu_seconds += repeated_cpu;
+    return strategy_.finish_step(report);
+  }
+  /// Steps until `seconds` have passed on this rank; samples/s of the global batch.
+  double samples_per_second(double seconds) {
+    std::int64_t samples = 0;
+    const double start = Clock::steady().seconds();
+    for (double now = start; now < start + seconds; now = Clock::steady().seconds()) {
+      step();
+      samples += config_.data.batch;
+    }
+    return static_cast<double>(samples) / (Clock::steady().seconds() - start);
+  }
+  double seconds_per_step(int steps) {
+    const double start = Clock::steady().seconds();
+    for (int i = 0; i < steps; ++i) step();
+    return (Clock::steady().seconds() - start) / steps;
+  }
+
+ private:
+  static SyncOptions options(Learner& learner, std::shared_ptr<ShareRule> rule) {
+    SyncOptions options;
+    options.shares = std::move(rule);
+    options.node = learner.node();
+    options.exchange = learner.exchange();
+    return options;
+  }
+  void repeat(std::int64_t samples) {
+    if (samples == 0) return;
+    double_->forward(inputs_.narrow(0, 0, samples)).sum().backward();
+  }
+
+  RunConfig config_;
+  std::shared_ptr<const Dataset> data_;
+  Learner learner_;
+  Loader loader_;
+  std::shared_ptr<Model> double_;
+  at::Tensor inputs_;
+  const double& speed_;
+  SyncStrategy strategy_;
+};
+
+std::shared_ptr<AdaptiveShares> adaptive(World& world, std::int64_t batch) {
+  return std::make_shared<AdaptiveShares>(world.size(), AdaptiveOptions{.global_batch = batch});
+}
+
+void run_speeds(World& world, const std::string& what, double speed, const std::string& speeds, int rounds) {
+  const std::int64_t batch = kBatchPerRank * world.size();
+  Loop balanced(world, batch, adaptive(world, batch), speed), equal(world, batch, nullptr, speed);
+  StepFacts facts;
+  for (int i = 0; i < 60; ++i) facts = balanced.step();
+  const std::int64_t share = facts.ranks[static_cast<std::size_t>(world.rank())].samples;
+  World solo{solo_communicator()};
+  Loop alone(solo, share, nullptr, speed);
+  const int steps = std::max(10, static_cast<int>(1.5 / world.control().all_reduce(balanced.seconds_per_step(10), ReduceOp::max)));
+  std::vector<double> ratios, equal_ratios;
+  for (int i = 0; i < rounds; ++i) {
+    world.control().barrier();
+    alone.samples_per_second(0.2);
+    world.control().barrier();
+    const double sum = world.control().all_reduce(alone.samples_per_second(2));
+    const auto rate = [&](Loop& loop) {
+      loop.seconds_per_step(3);
+      return static_cast<double>(batch) / world.control().all_reduce(loop.seconds_per_step(steps), ReduceOp::max);
+    };
+    ratios.push_back(rate(balanced) / sum);
+    equal_ratios.push_back(rate(equal) / sum);
+  }
+  facts = balanced.step();
+  if (world.rank() != 0) return;
+  std::vector<std::int64_t> shares;
+  for (const RankStep& rank : facts.ranks) shares.push_back(rank.samples);
+  const double goal = world.size() == 2 ? 0.97 : speeds.find("0.35") == std::string::npos ? 0.95 : 0.94;
+  print_row("balance", fmt::format("samples/s, {} {}, shares {}", what, speeds, fmt::join(shares, " ")), ratios, "sum of the ranks' own speeds", goal, "higher");
+  print_row("balance", fmt::format("samples/s, {} {}, equal shares", what, speeds), equal_ratios, "sum of the ranks' own speeds", 0, "higher");
+}
+
+void run_change(World& world, int rounds) {
+  const std::int64_t batch = kBatchPerRank * world.size();
+  double speed = 1;
+  Loop loop(world, batch, adaptive(world, batch), speed);
+  loop.seconds_per_step(60);
+  constexpr int kSteps = 60, kSettled = 30;
+  std::vector<double> lost[2];
+  for (int i = 0; i < 2 * rounds; ++i) {
+    if (world.rank() == 1) speed = i % 2 == 0 ? 0.5 : 1;
+    std::vector<double> seconds;
+    for (int k = 0; k < kSteps; ++k) seconds.push_back(loop.seconds_per_step(1));
+    const double ideal = percentile({seconds.begin() + kSettled, seconds.end()}, 0.5);
+    lost[i % 2].push_back(std::accumulate(seconds.begin(), seconds.begin() + kSettled, 0.0) / ideal - kSettled);
+  }
+  if (world.rank() != 0) return;
+  print_row("balance", "steps lost when rank 1 slows down to half", lost[0], "steps as they are later", 3);
+  print_row("balance", "steps lost when rank 1 is fast again", lost[1], "steps as they are later", 3);
+}
+
+void run_equal(World& world, int rounds) {
+  const std::int64_t batch = kBatchPerRank * world.size();
+  const double speed = 1;
+  const auto rule = std::make_shared<Timed>(adaptive(world, batch));
+  Loop loop(world, batch, rule, speed);
+  loop.seconds_per_step(10);
+  std::vector<double> jitter, cost;
+  for (int i = 0; i < rounds; ++i) {
+    rule->cpu_seconds = 0;
+    const double cpu = thread_cpu_seconds();
+    std::int64_t most = 0;
+    for (int k = 0; k < 100; ++k) {
+      for (const RankStep& rank : loop.step().ranks) most = std::max(most, std::abs(rank.samples - kBatchPerRank));
+    }
+    jitter.push_back(static_cast<double>(most) / kBatchPerRank);
+    cost.push_back(rule->cpu_seconds / (thread_cpu_seconds() - cpu));
+  }
+  if (world.rank() != 0) return;
+  print_row("balance", "largest move of a share, equal ranks", jitter, "the share", 0.01);
+  print_row("balance", "CPU time of the balancer, equal ranks", cost, "CPU time of a step", 0.002);
+}
+
+double speed_of(const std::string& speeds, int rank) {
+  std::istringstream in(speeds);
+  std::string word;
+  for (int i = 0; i <= rank; ++i) {
+    if (!std::getline(in, word, ',')) throw Error("--speeds has one number per rank");
+  }
+  return std::stod(word);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  tugline::World world{argc, argv};
+  at::set_num_threads(1);
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  const bool quick = std::erase(arguments, "--quick") > 0;
+  const int rounds = quick ? 3 : 10;
+  const std::string mode = arguments.empty() ? "" : arguments[0], speeds = arguments.size() > 2 ? arguments[2] : "1,0.5";
+  try {
+    if (mode == "work") {
+      run_speeds(world, "repeated work", speed_of(speeds, world.rank()), speeds, rounds);
+    } else if (mode == "quota") {
+      const Quota quota(speed_of(speeds, world.rank()));
+      run_speeds(world, "quotas", 1, speeds, rounds);
+    } else if (mode == "change") {
+      run_change(world, rounds);
+    } else if (mode == "equal") {
+      run_equal(world, rounds);
+    } else {
+      throw tugline::Error("usage: bench_balance work|quota|change|equal [--speeds 1,0.5,...] [--quick]");
+    }
+  } catch (const std::exception& error) {
+    std::cerr << "bench_balance: " << error.what() << std::endl;
+    world.communicator().abort(1);
+  }
+}

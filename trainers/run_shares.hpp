@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "tugline/parallel/balance/make_share_rule.hpp"
+
+namespace tugline {
+
+class RunLog;
+
+/// Collective. The rule of parallel.balance for this run, as `saved` (from a checkpoint, may be empty) left it; on other hosts or another
+/// number of ranks it starts afresh. Throws AgreedError.
+ShareChoice choose_run_shares(const RunConfig& config, World& world, const std::string& saved);
+
+/// What choose_run_shares() goes on from.
+std::string save_shares(const ShareRule& rule, const World& world);
+
+/// The event "balance": from `step` (counted from 1) on, a full global batch is cut like this.
+void log_shares(RunLog& log, std::int64_t step, std::span<const std::int64_t> shares, const std::string& reason);
+
+}  // namespace tugline
