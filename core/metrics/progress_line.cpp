@@ -10,30 +10,15 @@
 
 #include "tugline/core/clock.hpp"
 #include "tugline/core/log.hpp"
+#include "tugline/core/metrics/figure_text.hpp"
 
 namespace tugline {
 namespace {
 
 constexpr double kLiveIntervalSeconds = 0.1;
 constexpr double kFadeSeconds = 5;
+constexpr double kSlackWaiting = 0.1;  // of all ranks' time: from there on the slack rank is named
 constexpr std::string_view kClear = "\r\x1b[K";
-
-/// "0:42", "3:58", "2:07:15".
-std::string duration_text(double seconds) {
-  if (!(seconds < 1e9)) return "?";
-  const auto whole = static_cast<std::int64_t>(std::ceil(seconds));
-  const auto hours = whole / 3600, minutes = whole / 60 % 60, rest = whole % 60;
-  return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, rest) : fmt::format("{}:{:02}", minutes, rest);
-}
-
-/// Four significant digits, without an exponent where a person would not write one.
-std::string number_text(double value) {
-  if (std::isnan(value)) return "nan";
-  const double size = std::abs(value);
-  if (size >= 1e-3 && size < 1e3) return fmt::format("{:#.4g}", value);
-  if (size >= 1e3 && size < 1e6) return fmt::format("{:.0f}", value);
-  return fmt::format("{:.3g}", value);
-}
 
 }  // namespace
 
@@ -52,10 +37,11 @@ void ProgressLine::step(const StepRecord& record) {
   latest_ = record;
   stale_ = true;
   if (record.samples_per_second > 0) {
-    const double seconds = static_cast<double>(record.samples) / record.samples_per_second;
+    const double seconds = step_seconds(record);
     const double keep = std::exp(-seconds / kFadeSeconds);
     recent_ = {keep * recent_.steps + 1, keep * recent_.samples + static_cast<double>(record.samples),
-               keep * recent_.seconds + seconds, keep * recent_.wait_seconds + record.seconds.wait};
+               keep * recent_.seconds + seconds};
+    waiting_.add(record, keep);
   }
   const double interval = options_.mode == ConsoleMode::live ? kLiveIntervalSeconds : options_.plain_interval_seconds;
   if (!shown_ || clock_.seconds() - shown_at_ >= interval) show();
@@ -97,7 +83,7 @@ std::string ProgressLine::text(std::size_t room) const {
     fields.push_back(
         {0, now.total_steps > 0 ? fmt::format("step {}/{}", now.step, now.total_steps) : fmt::format("step {}", now.step)});
     fields.push_back({1, "loss " + number_text(now.loss)});
-    if (now.accuracy) fields.push_back({7, fmt::format("accuracy {:.1f}%", 100 * *now.accuracy)});
+    if (now.accuracy) fields.push_back({8, fmt::format("accuracy {:.1f}%", 100 * *now.accuracy)});
   }
   for (const auto& [split, record] : evaluations_) {
     const std::string name = split == "validation" ? "val" : split;
@@ -110,7 +96,8 @@ std::string ProgressLine::text(std::size_t room) const {
       const auto steps_left = static_cast<double>(latest_->total_steps - latest_->step);
       fields.push_back({4, duration_text(steps_left * recent_.seconds / recent_.steps) + " left"});
     }
-    fields.push_back({3, fmt::format("wait {:.0f}%", 100 * recent_.wait_seconds / recent_.seconds)});
+    fields.push_back({3, fmt::format("wait {:.0f}%", 100 * waiting_.share())});
+    if (const auto slack = waiting_.slack_rank(kSlackWaiting)) fields.push_back({7, fmt::format("slack rank {}", *slack)});
   }
   for (;;) {
     std::string line;

@@ -11,6 +11,7 @@
 
 #include "tugline/core/metrics/console_mode.hpp"
 #include "tugline/core/metrics/sink.hpp"
+#include "tugline/core/metrics/waiting.hpp"
 
 namespace tugline {
 
@@ -26,7 +27,8 @@ struct ProgressOptions {
 ///
 ///     epoch 3  step 240/1200  loss 0.3120  accuracy 91.2%  val 96.8%  4210 samples/s  3:58 left  wait 2%
 ///
-/// (wait: the share of time spent waiting for other ranks.) live: redrawn in place, at most 10 times a second, in a narrow
+/// (wait: the share of all ranks' time that is spent waiting for other ranks. When it is much, "slack rank 1" behind it names
+/// the one they wait for.) live: redrawn in place, at most 10 times a second, in a narrow
 /// terminal without its least important fields; takes over the log's console, so that
 /// log lines appear above it. plain: a line of its own every few seconds. The last state stays on a line of its own.
 class ProgressLine final : public Sink {
@@ -57,8 +59,9 @@ class ProgressLine final : public Sink {
   std::map<std::string, EvalRecord> evaluations_;  // latest per split
   // Sums of recent steps, older ones fading, so that figures follow the run without flickering.
   struct Recent {
-    double steps = 0, samples = 0, seconds = 0, wait_seconds = 0;
+    double steps = 0, samples = 0, seconds = 0;
   } recent_;
+  Waiting waiting_;  // fading alike
   double shown_at_ = 0;
   bool shown_ = false;  // something has been shown
   bool stale_ = false;  // facts have come since

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs that cut the batch unevenly: what they record, repeat, and go on from.
+#include <fmt/ranges.h>
+
+#include "tugline/core/io/checkpoint.hpp"
+#include "tugline/parallel/threads/thread_team.hpp"
 #include "tugline/tests/trainers/trainer_lab.hpp"
 
 namespace tugline {
@@ -101,7 +105,8 @@ TEST_F(BalanceTest, RecordedSharesAreRepeatedToTheBit) {
   config_.parallel.balance.replay = folder_.string();
   const Outcome first = train({.folder = "a"}), second = train({.folder = "b"});
   for (std::size_t i = 0; i < first.steps.size(); ++i) {
-    if (first.steps[i].samples == 8) EXPECT_EQ(shares_of(first.steps[i]), cuts[i]) << "step " << i + 1;
+    if (first.steps[i].samples < 8) continue;
+    EXPECT_EQ(shares_of(first.steps[i]), cuts[i]) << "step " << i + 1;
   }
   EXPECT_TRUE(first.bits == second.bits);
   expect_parameters_of_one_rank(first);
@@ -120,7 +125,7 @@ TEST_F(BalanceTest, AnAdaptiveRunGoesOnWithTheSharesOfItsCheckpoint) {
   const Outcome first = train({.signal_at = 12});
   ASSERT_EQ(first.result.ending, Ending::signal);
   const auto text = [&] {
-    const Checkpoint checkpoint = read_checkpoint(checkpoints("run").newest_valid());
+    const Checkpoint checkpoint = read_checkpoint(checkpoints("run").newest_valid(nullptr));
     const auto shares = checkpoint.texts.find("shares");
     return shares == checkpoint.texts.end() ? "" : shares->second;
   }();

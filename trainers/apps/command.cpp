@@ -24,6 +24,7 @@ const std::vector<Command>& commands() {
        "mpirun -n 2 tugline train configs/digits.yaml optim.lr=0.05 --run-dir runs/first", train_command},
       {"launch", "start mpirun, and start it again when ranks fail", "launch -n N [options] -- train CONFIG [key=value ...]",
        "tugline launch -n 2 -- train configs/digits.yaml --run-dir runs/first", launch_command},
+      {"status", "how a run goes, and which rank the others wait for", "status RUN_DIR", "tugline status runs/first", status_command},
       {"eval", "evaluate a checkpoint", "eval CHECKPOINT|RUN_DIR [key=value ...]",
        "mpirun -n 2 tugline eval runs/first --split test", eval_command},
       {"overfit", "can the model learn ten samples by heart? exit 0, or 3 and a diagnosis", "overfit CONFIG [key=value ...]",

@@ -16,6 +16,7 @@
 #include "tugline/core/metrics/console_mode.hpp"
 #include "tugline/core/metrics/event_log.hpp"
 #include "tugline/core/metrics/progress_line.hpp"
+#include "tugline/core/metrics/rank_table.hpp"
 #include "tugline/core/metrics/tensorboard.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/apps/command.hpp"
@@ -129,7 +130,8 @@ Result describe_result(const TrainResult& trained, const RunConfig& config, Worl
   return result;
 }
 
-std::string summary(const Result& result, const RunPaths& paths) {
+/// `ranks`: who was waited for, in lines; may be empty.
+std::string summary(const Result& result, const RunPaths& paths, const std::string& ranks) {
   const bool as_planned = result.reason == "epochs" || result.reason == "steps";
   std::string text = fmt::format("{}{}: {} epoch{}, {} steps in {:.1f} s, {:.0f} samples/s", result.status,
                                  as_planned ? "" : " (" + result.reason + ")", result.epochs, result.epochs == 1 ? "" : "s",
@@ -140,6 +142,7 @@ std::string summary(const Result& result, const RunPaths& paths) {
     text += fmt::format("\n  {:<11} loss {:.4f}", name, split->second.loss);
     if (split->second.accuracy) text += fmt::format("  accuracy {:.2f}%", 100 * *split->second.accuracy);
   }
+  if (!ranks.empty()) text += "\n" + ranks;
   text += "\n  " + paths.folder().string();
   if (result.status == Result::kStopped) text += "\nthe same command with --run-dir " + paths.folder().string() + " goes on";
   return text;
@@ -161,9 +164,13 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
   require_trainable(world, config, learner, data);
   const OpenedRun run = open_run(world, options);
   TrainResult trained;
+  std::string ranks;
   const CheckpointFolder checkpoints(run.paths.checkpoints());
   {
     RunLog log = open_log(world, config, run.paths, words.progress);
+    auto owned_table = std::make_unique<RankTable>(world.hosts());
+    const RankTable& table = *owned_table;
+    if (world.rank() == 0) log.add(std::move(owned_table));
     write_environment(world, invocation, run.paths, threads);
     log.event("start", {{"ranks", world.size()}, {"threads", threads}});
     std::optional<FaultInjector> faults;
@@ -177,12 +184,13 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
     }
     trained = trainer.run();
     log.event("end", {{"steps", trained.steps}});
+    if (world.rank() == 0 && table.somebody_waits()) ranks = table.text();
   }
   agree(world.control(), [&] {
     if (world.rank() != 0) return;
     const Result result = describe_result(trained, config, world, checkpoints, run.paths);
     write_result(run.paths.result(), result);
-    invocation.out << summary(result, run.paths) << std::endl;
+    invocation.out << summary(result, run.paths, ranks) << std::endl;
   });
   log::close_rank_file();
   return trained.ending == TrainResult::Ending::signal ? ExitCode::run_again : ExitCode::done;

@@ -47,7 +47,7 @@ class ProgressLineTest : public testing::Test {
     line_ = std::make_unique<ProgressLine>(out_, clock_, ProgressOptions{.mode = mode, .columns = columns});
   }
   /// A step of 125 samples that took 1/16 s, a fifth of it waiting.
-  void step(std::int64_t number) {
+  void step(std::int64_t number, std::vector<RankStep> ranks = {}) {
     StepRecord record;
     record.epoch = 1 + (number - 1) / 100;
     record.step = number;
@@ -57,6 +57,7 @@ class ProgressLineTest : public testing::Test {
     record.samples = 125;
     record.samples_per_second = 2000;
     record.seconds.wait = 0.0125;
+    record.ranks = std::move(ranks);
     clock_.now += 0.0625;
     line_->step(record);
   }
@@ -116,6 +117,28 @@ TEST_F(ProgressLineTest, InANarrowTerminalTheLeastImportantFieldsGo) {
     EXPECT_THAT(screen_of(out_.str(), &widest), testing::ElementsAre(expected, "")) << columns;
     EXPECT_LT(widest, static_cast<std::size_t>(columns));
   }
+}
+
+TEST_F(ProgressLineTest, NamesTheRankThatTheOthersWaitFor) {
+  const auto last_line = [this](std::vector<RankStep> odd, std::vector<RankStep> even, int columns = 120) {
+    out_.str("");
+    open(ConsoleMode::live, columns);
+    for (int number = 1; number <= 200; ++number) step(number, number % 2 != 0 ? odd : even);
+    line_.reset();
+    return screen_of(out_.str()).at(0);
+  };
+  // Of 1/16 s, rank 0 and 2 wait for 3/80 s: 2/3 times 3/5.
+  const std::vector<RankStep> slack{{50, 0, 0.0125}, {25, 0.025, 0.025}, {50, 0, 0.0125}};
+  EXPECT_EQ(last_line(slack, slack),
+            "epoch 2  step 200/1200  loss 0.5000  accuracy 91.2%  2000 samples/s  1:03 left  wait 40%  slack rank 1");
+  EXPECT_EQ(last_line(slack, slack, 87), "epoch 2  step 200/1200  loss 0.5000  2000 samples/s  1:03 left  wait 40%  slack rank 1");
+  EXPECT_EQ(last_line(slack, slack, 86), "epoch 2  step 200/1200  loss 0.5000  2000 samples/s  1:03 left  wait 40%");
+  const std::vector<RankStep> little{{63, 0, 0.05}, {62, 0, 0.06}};
+  EXPECT_THAT(last_line(little, little), testing::EndsWith("wait 8%"));
+  const std::vector<RankStep> first{{63, 0, 0.06}, {62, 0, 0.01}}, second{{63, 0, 0.01}, {62, 0, 0.06}};
+  EXPECT_THAT(last_line(first, second), testing::EndsWith("wait 40%")) << "they take turns: none is slack";
+  const std::vector<RankStep> late{{63, 0, 1}, {62, 0, 0}};
+  EXPECT_THAT(last_line(late, late), testing::EndsWith("wait 50%  slack rank 0")) << "nobody waits longer than the step";
 }
 
 TEST_F(ProgressLineTest, LogLinesStandAboveTheLiveLineUnsmeared) {

@@ -35,7 +35,7 @@ void expect_fits_a_screen(const std::string& text) {
 
 TEST_F(Inspect, HelpFitsAScreenAndHasAnExample) {
   for (const char* command :
-       {"train", "launch", "eval", "overfit", "verify", "doctor", "config", "checkpoint", "models", "datasets"}) {
+       {"train", "launch", "status", "eval", "overfit", "verify", "doctor", "config", "checkpoint", "models", "datasets"}) {
     const std::string help = said({command, "--help"});
     expect_fits_a_screen(help);
     EXPECT_THAT(help, AllOf(HasSubstr(std::string("tugline ") + command), HasSubstr("Example\n"))) << command;
@@ -72,6 +72,16 @@ TEST_F(Inspect, NamesAndMachine) {
   EXPECT_TRUE(doctor.exit_code == 0 || doctor.exit_code == 3) << doctor.err;  // as the machine is
   EXPECT_FALSE(json::parse(doctor.out).as_object().empty());
   EXPECT_TRUE(snapshot(folder_) == before) << "the doctor leaves nothing";
+}
+
+TEST_F(Inspect, StatusOfARun) {
+  const Words train{"train", source_file("configs/wine.yaml").string(), "train.steps=5", "--run-dir", "run"};
+  ASSERT_EQ(run_program(folder_, train, 2).exit_code, 0);
+  const auto before = snapshot(folder_);
+  EXPECT_THAT(said({"status", "run"}),
+              AllOf(HasSubstr("run: done (steps) "), HasSubstr("step 5/5  loss "), HasSubstr("\n  test        step 5  loss "),
+                    HasSubstr("\n  checkpoint  step 5, "), HasSubstr("\n  rank "), HasSubstr(" of all ranks' time")));
+  EXPECT_TRUE(snapshot(folder_) == before) << "it only looks";
 }
 
 TEST_F(Inspect, Checkpoints) {
