@@ -84,7 +84,7 @@ EvalRecord evaluation_from(const json::object& fields) {
 }
 
 RecordedAttempt::Balance balance_from(const json::object& fields) {
-  return {whole(fields.at("step")), json::value_to<std::vector<std::int64_t>>(fields.at("shares")),
+  return {whole(fields.at("from_step")), json::value_to<std::vector<std::int64_t>>(fields.at("shares")),
           json::value_to<std::string>(fields.at("reason"))};
 }
 

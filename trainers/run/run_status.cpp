@@ -120,7 +120,7 @@ std::string balance_text(const RecordedAttempt& recorded) {
   if (!recorded.balance) return "";
   const auto& [step, shares, reason] = *recorded.balance;
   const std::string numbers = shares.size() <= kMostShares ? fmt::format("{}, ", fmt::join(shares, " | ")) : "";
-  return fmt::format("  shares      {}cut at step {}: {}\n", numbers, step, reason);
+  return fmt::format("  shares      {}from step {}: {}\n", numbers, step, reason);
 }
 
 }  // namespace

@@ -115,7 +115,7 @@ const WrongYaml kWrongYaml[] = {
     {"parallel: {shards: 4}\ntrain: {micro_batch: 2}\n",
      "1:20: parallel.shards says how many samples go at a time: train.micro_batch must be 0"},
     {"parallel: {balance: {mode: fixed}}\n",
-     "1:30: parallel.balance.mode fixed needs either weights, one per rank, or host_weights"},
+     "1:28: parallel.balance.mode fixed needs either weights, one per rank, or host_weights"},
     {"parallel: {balance: {weights: [1, 2]}}\n", "1:31: weights are for parallel.balance.mode fixed, and it is auto"},
     {"parallel: {balance: {mode: fixed, host_weights: {a: fast}}}\n",
      "1:49: parallel.balance.host_weights: 'fast' for a is no weight; use a number >= 0"},

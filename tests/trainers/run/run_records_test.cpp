@@ -56,7 +56,7 @@ TEST_F(RunRecords, ReadBackWhatTheLogWrote) {
     events.step(plain);
     time_ += 5;
     events.evaluation({.split = "test", .epoch = 2, .step = 2, .loss = 0.25, .accuracy = 0.5, .samples = 100, .seconds = 0.5});
-    events.event("balance", {{"step", 2}, {"shares", {44, 20}}, {"reason", "why"}});
+    events.event("balance", {{"from_step", 2}, {"shares", {44, 20}}, {"reason", "why"}});
     events.event("checkpoint", {{"file", "c"}, {"step", 2}});
   }
   const RecordedAttempt attempt = read_metrics(file(), 100);
@@ -93,7 +93,7 @@ TEST_F(RunRecords, KeepTheNewestAttemptAndWhatItDidNotUndo) {
     for (int i = 1; i <= 9; ++i) events.step(step(i));
     events.evaluation({.split = "train", .step = 5});
     events.evaluation({.split = "test", .step = 6});
-    events.event("balance", {{"step", 8}, {"shares", {44, 20}}, {"reason", "undone"}});
+    events.event("balance", {{"from_step", 8}, {"shares", {44, 20}}, {"reason", "undone"}});
     events.event("end", {});
     time_ += 500;   // between attempts
     events.event("start", {});

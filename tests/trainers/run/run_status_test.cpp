@@ -57,7 +57,7 @@ TEST_F(RunStatus, SaysHowARunGoesAndWhoIsWaitedFor) {
   train(kBegin + 100, 151, 400);
   attempts(kKilled);
   EventLog log(folder_ / "metrics.jsonl", [this] { return now_; });
-  log.event("balance", {{"step", 170}, {"shares", {32, 32}}, {"reason", "equal again"}});
+  log.event("balance", {{"from_step", 170}, {"shares", {32, 32}}, {"reason", "equal again"}});
   log.evaluation({.split = "validation", .step = 360, .loss = 0.25, .accuracy = 0.5});
   const fs::path checkpoint = folder_ / "checkpoints" / "step-00000350.h5";
   write(checkpoint, "");
@@ -74,7 +74,7 @@ TEST_F(RunStatus, SaysHowARunGoesAndWhoIsWaitedFor) {
                                       "  validation  step 360  loss 0.2500  accuracy 50.00%\n"
                                       "  checkpoint  step 350, 0:09 ago\n"
                                       "  restarts    1, the last after attempt 1 ended at step 150: SIGKILL\n"
-                                      "  shares      32 | 32, cut at step 170: equal again\n"
+                                      "  shares      32 | 32, from step 170: equal again\n"
                                       "  rank  host           share  samples/s  busy ms  wait ms  why\n"
                                       "     0  alpha      32.0  50%        800    40.00    40.00\n"
                                       "     1  beta       32.0  50%        400    80.00     0.00  slow core\n"
