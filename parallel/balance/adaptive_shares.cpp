@@ -76,7 +76,7 @@ std::optional<ShareChange> AdaptiveShares::decide(const std::string& cause) {
     uncertainty = std::max(uncertainty, speeds_[r].uncertainty());
   }
   // Among many ranks the slowest looks slow by chance.
-  const double noise = (3 + std::bit_width(speeds_.size()) / 4.0) * uncertainty;
+  const double noise = (2.5 + std::bit_width(speeds_.size()) / 4.0) * uncertainty;
   const double band = 1 + std::max(options_.dead_band, noise);
   if (now <= band * static_cast<double>(options_.global_batch) / speed) return std::nullopt;   // could not be much better; the common case
   std::vector<StepCost> costs;

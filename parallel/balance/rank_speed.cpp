@@ -8,7 +8,7 @@ namespace tugline {
 namespace {
 
 constexpr double kMaxBand = 0.5;             // however noisy, a step of twice the time is no noise
-constexpr double kMinGain = 0.05;            // weight of a new step once many were seen
+constexpr double kMinGain = 0.02;            // weight of a new step once many were seen
 constexpr double kMaxFixedPart = 0.7;        // of a step; more makes cuts that overshoot
 constexpr double kFixedPartSpread = 0.3;     // standard deviation of what it is, before anything is known
 constexpr double kLeastMove = 0.1;           // of a share, to learn from

@@ -36,6 +36,7 @@ using namespace tugline;
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kBatchPerRank = 128;
+constexpr std::int64_t kLargeBatchPerRank = 256;   // steps that are long against the periods of a quota, whose throttling is no speed
 
 /// This process under a quota, and out of it again.
 class Quota {
@@ -163,8 +164,8 @@ std::shared_ptr<AdaptiveShares> adaptive(World& world, std::int64_t batch) {
   return std::make_shared<AdaptiveShares>(world.size(), AdaptiveOptions{.global_batch = batch});
 }
 
-void run_speeds(World& world, const std::string& what, double speed, const std::string& speeds, int rounds) {
-  const std::int64_t batch = kBatchPerRank * world.size();
+void run_speeds(World& world, const std::string& what, double speed, const std::string& speeds, std::int64_t batch_per_rank, int rounds) {
+  const std::int64_t batch = batch_per_rank * world.size();
   Loop balanced(world, batch, adaptive(world, batch), speed), equal(world, batch, nullptr, speed);
   StepFacts facts;
   for (int i = 0; i < 60; ++i) facts = balanced.step();
@@ -255,10 +256,10 @@ int main(int argc, char** argv) {
   const std::string mode = arguments.empty() ? "" : arguments[0], speeds = arguments.size() > 2 ? arguments[2] : "1,0.5";
   try {
     if (mode == "work") {
-      run_speeds(world, "repeated work", speed_of(speeds, world.rank()), speeds, rounds);
+      run_speeds(world, "repeated work", speed_of(speeds, world.rank()), speeds, kBatchPerRank, rounds);
     } else if (mode == "quota") {
       const Quota quota(speed_of(speeds, world.rank()));
-      run_speeds(world, "quotas", 1, speeds, rounds);
+      run_speeds(world, "quotas", 1, speeds, kLargeBatchPerRank, rounds);
     } else if (mode == "change") {
       run_change(world, rounds);
     } else if (mode == "equal") {
