@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <iosfwd>
 #include <map>
@@ -20,6 +21,16 @@ enum class ReportFormat { text, json };
 /// check fails; the same on every rank.
 int run_doctor(World& world, const std::filesystem::path& folder, std::ostream& out,
                ReportFormat format = ReportFormat::text);
+
+struct SpeedBudget {
+  double seconds = 5;                                   ///< about
+  std::int64_t buffer_bytes = std::int64_t{256} << 20;  ///< of each rank, at most
+};
+
+/// Collective. How fast is each rank, when all work at once? Rank 0 writes a table and a verdict to `out`. Returns 0, or 3
+/// (ExitCode::check_said_no) when a rank is slower than 0.9 of the fastest; the same on every rank.
+int run_speed_doctor(World& world, std::ostream& out, ReportFormat format = ReportFormat::text,
+                     const SpeedBudget& budget = {});
 
 /// The report as written.
 std::string report_text(const std::vector<Check>& checks);

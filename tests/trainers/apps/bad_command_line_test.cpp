@@ -59,6 +59,7 @@ const BadInput kWords[] = {
      {"--best", "the folder of a run"}},
     {"tolerance_below_zero", {"verify", "good.yaml", "--tolerance=-1"}, ExitCode::usage, {"--tolerance", "-1"}},
     {"tolerance_in_words", {"verify", "good.yaml", "--tolerance=tiny"}, ExitCode::usage, {"--tolerance", "'tiny'"}},
+    {"speeds_of_a_folder", {"doctor", "--ranks", "run"}, ExitCode::usage, {"--ranks looks at no folder", "usage: tugline doctor"}},
     {"unknown_config_command", {"config", "print"}, ExitCode::usage, {"usage: tugline config show CONFIG"}},
     {"unknown_checkpoint_command",
      {"checkpoint", "list", "run"},
