@@ -39,16 +39,17 @@ bool is_averaged(const at::Tensor& values) {
   return values.is_floating_point() || values.scalar_type() == at::kLong || values.scalar_type() == at::kInt;
 }
 
-void average_values(Communicator& communicator, Arena& arena) {
+void average_values(Communicator& communicator, Arena& arena, Weight weight) {
   if (communicator.size() == 1) return;
   torch::NoGradGuard no_grad;
+  if (!(weight.all > 0)) weight = {1, static_cast<double>(communicator.size())};
   for (const auto& flat : arena.flats()) {
     at::Tensor values = flat.values;
     if (values.is_floating_point()) {
       // In float64 the mean of equal float32 values is that value.
       at::Tensor mean = values.to(at::kDouble, /*non_blocking=*/false, /*copy=*/true);
-      communicator.all_reduce(mean.data_ptr(), mean.numel(), DType::float64, ReduceOp::sum);
-      values.copy_(mean.div_(communicator.size()));
+      communicator.all_reduce(mean.mul_(weight.mine).data_ptr(), mean.numel(), DType::float64, ReduceOp::sum);
+      values.copy_(mean.div_(weight.all));
     } else if (is_averaged(values)) {
       communicator.all_reduce(values.data_ptr(), values.numel(), dtype_of(values), ReduceOp::max);
     }

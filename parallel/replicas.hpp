@@ -19,9 +19,15 @@ std::vector<std::pair<std::string, std::string>> layout_facts(const std::vector<
 /// Collective. All ranks get the root's values, bit for bit.
 void broadcast_values(Communicator& communicator, Arena& arena, int root = 0);
 
-/// Collective. Floating-point values become the mean over all ranks, counters (int64, int32) the largest; others, such as masks,
-/// stay. What is equal on all ranks stays so, bit for bit in float32.
-void average_values(Communicator& communicator, Arena& arena);
+/// What this rank counts in a mean over all.
+struct Weight {
+  double mine = 1;
+  double all = 0;   ///< sum over the ranks; 0: each counts 1
+};
+
+/// Collective. Floating-point values become the mean over all ranks, counters (int64, int32) the largest; others, such as masks, stay.
+/// With whole-numbered weights, what is equal on all ranks stays so, bit for bit in float32.
+void average_values(Communicator& communicator, Arena& arena, Weight weight = {});
 
 /// Whether average_values() makes values of this type equal on all ranks.
 bool is_averaged(const at::Tensor& values);

@@ -38,6 +38,7 @@ struct StepFacts {
   double gradient_norm = 0;   ///< 0 when nobody asked for it
   bool finite = true;         ///< false: some loss or gradient was not; parameters are untouched
   int nonfinite_rank = -1;    ///< the lowest rank whose loss was not finite; -1: a gradient alone
+  bool settled = true;        ///< all ranks hold the same parameters now: a time to evaluate, save and stop
   StopReason stop = StopReason::none;
   bool save = false;          ///< somebody's checkpoint is due
   double lr = 0;

@@ -19,6 +19,7 @@
 #include "tugline/core/error.hpp"
 #include "tugline/core/log.hpp"
 #include "tugline/core/state/arena.hpp"
+#include "tugline/parallel/watchdog/heartbeat.hpp"
 
 namespace tugline {
 namespace {
@@ -29,7 +30,7 @@ struct Name {
 };
 constexpr std::array kNames{Name{"kill", Fault::Kind::kill}, Name{"freeze", Fault::Kind::freeze}, Name{"hang", Fault::Kind::hang},
                             Name{"slow", Fault::Kind::slow}, Name{"nan", Fault::Kind::nan},       Name{"flip", Fault::Kind::flip},
-                            Name{"io", Fault::Kind::io}};
+                            Name{"io", Fault::Kind::io},     Name{"loader", Fault::Kind::loader}};
 
 template <typename Number>
 bool read(std::string_view text, Number& number) {
@@ -54,7 +55,7 @@ Fault parse_fault(const std::string& text) {
   const auto colon = all.find(':');
   const auto name = std::find_if(kNames.begin(), kNames.end(), [&](const Name& known) { return known.text == all.substr(0, colon); });
   if (name == kNames.end()) {
-    throw UsageError(fmt::format("--inject {}: there are kill, freeze, hang, slow, nan, flip and io", text));
+    throw UsageError(fmt::format("--inject {}: there are kill, freeze, hang, loader, slow, nan, flip and io", text));
   }
   fault.kind = name->kind;
   std::istringstream rest(colon == all.npos ? "" : text.substr(colon + 1));
@@ -119,11 +120,13 @@ FaultInjector::FaultInjector(const std::vector<Fault>& faults, int rank, const s
 }
 FaultInjector::~FaultInjector() { impl_->heal(); }
 
-void FaultInjector::before_step(std::int64_t step, Arena& parameters) {
+void FaultInjector::before_step(std::int64_t step, Arena& parameters, Heartbeat& heartbeat) {
   if (impl_->take(Fault::Kind::kill, step)) std::raise(SIGKILL);
   if (impl_->take(Fault::Kind::freeze, step)) std::raise(SIGSTOP);
   if (const auto slow = impl_->take(Fault::Kind::slow, step)) std::this_thread::sleep_for(std::chrono::duration<double>(slow->seconds));
-  if (impl_->take(Fault::Kind::hang, step)) {
+  const bool stuck = impl_->take(Fault::Kind::loader, step).has_value();
+  if (stuck) heartbeat.enter(Phase::data);
+  if (stuck || impl_->take(Fault::Kind::hang, step)) {
     for (;;) std::this_thread::sleep_for(std::chrono::seconds(1));
   }
   if (impl_->take(Fault::Kind::nan, step)) impl_->poison(parameters);

@@ -10,6 +10,7 @@
 namespace tugline {
 
 class Arena;
+class Heartbeat;
 
 /// Something that goes wrong on purpose, for drills and tests: "kill:rank=1,step=7" (docs/launch.md).
 struct Fault {
@@ -17,6 +18,7 @@ struct Fault {
     kill,   ///< SIGKILL, before the step
     freeze, ///< SIGSTOP, before the step
     hang,   ///< the rank never comes back from computing the step
+    loader, ///< the same from waiting for the step's data
     slow,   ///< `seconds` more for this step
     nan,    ///< the gradient of one parameter is not a number in this step
     flip,   ///< one bit of one parameter changes after the step
@@ -40,7 +42,7 @@ class FaultInjector {
   FaultInjector(const std::vector<Fault>& faults, int rank, const std::filesystem::path& folder);
   ~FaultInjector();
 
-  void before_step(std::int64_t step, Arena& parameters);
+  void before_step(std::int64_t step, Arena& parameters, Heartbeat& heartbeat);
   void after_step(std::int64_t step, Arena& parameters);
   /// Throws IoError where a fault says so.
   void before_save(std::int64_t step);

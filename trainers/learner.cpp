@@ -113,7 +113,8 @@ void Learner::make_arenas(const RunConfig& config, World& world, ParameterCopies
   const bool wanted = config.parallel.shared_memory != "off" && (shards_ == 0 || world.num_hosts() == 1);
   with_node_team(world, wanted, [&](std::shared_ptr<NodeTeam> team) {
     ArenaOptions options = parameter_options(named, config);
-    const bool one_copy = team && copies == ParameterCopies::per_host && config.parallel.shared_memory == "auto" && shards_ == 0;
+    const bool one_copy = team && copies == ParameterCopies::per_host && config.parallel.shared_memory == "auto" && shards_ == 0 &&
+                          config.parallel.strategy == "sync";
     if (team) options.allocator = one_copy ? shared_everything(team) : shared_gradients(team);
     options.values_are_there = one_copy && team->rank() != 0;
     node_ = std::move(team);

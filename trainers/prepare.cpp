@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/trainers/prepare.hpp"
 
+#include <algorithm>
+
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
@@ -40,6 +42,14 @@ void require_sync_batch_norm_fits(const World& world, const RunConfig& config, s
     throw AgreedError(ExitCode::config, "model.batch_norm: sync cannot be cut into micro-batches on several ranks; set "
                                         "train.micro_batch: 0 or model.batch_norm: local");
   }
+}
+
+StepPlan make_plan(const RunConfig& config, std::int64_t num_samples) {
+  StepPlan plan{num_samples, config.data.batch, config.data.drop_last, 0};
+  const std::int64_t by_epochs = config.train.epochs * plan.steps_per_epoch();
+  plan.total_steps = config.train.steps > 0 ? config.train.steps : by_epochs;
+  if (config.train.steps > 0 && config.train.epochs > 0) plan.total_steps = std::min(plan.total_steps, by_epochs);
+  return plan;
 }
 
 DataSplits open_agreed_data(World& world, const RunConfig& config, const Normalisation* normalisation) {

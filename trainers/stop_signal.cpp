@@ -21,18 +21,28 @@ void on_signal(int signal) {
   g_raised = 1;
 }
 
+void catch_signal(int signal, struct sigaction* previous) {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  sigaction(signal, &action, previous);
+}
+
 }  // namespace
 
 StopSignal::StopSignal() {
   g_raised = 0;
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;
-  for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &action, &g_previous[i]);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) catch_signal(kSignals[i], &g_previous[i]);
+}
+
+void StopSignal::also(int signal) {
+  catch_signal(signal, nullptr);
+  more_.push_back(signal);
 }
 
 StopSignal::~StopSignal() {
   for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &g_previous[i], nullptr);
+  for (const int signal : more_) std::signal(signal, SIG_IGN);
   std::signal(SIGUSR1, SIG_IGN);   // a request that is repeated must not kill what has saved and is on its way out
 }
 

@@ -15,31 +15,25 @@
 #include "tugline/core/log.hpp"
 #include "tugline/core/models/batch_norm.hpp"
 #include "tugline/core/state/train_state.hpp"
+#include "tugline/parallel/balance/cut.hpp"
 #include "tugline/parallel/replicas.hpp"
-#include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/parallel/watchdog/watchdog.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/checkpoint_saver.hpp"
 #include "tugline/trainers/fault_injector.hpp"
 #include "tugline/trainers/learner.hpp"
+#include "tugline/trainers/make_strategy.hpp"
 #include "tugline/trainers/nonfinite.hpp"
 #include "tugline/trainers/prepare.hpp"
 #include "tugline/trainers/run_shares.hpp"
 #include "tugline/trainers/stop_signal.hpp"
+#include "tugline/trainers/validation.hpp"
 
 namespace tugline {
 namespace {
 
 /// So many steps in a row without a finite gradient end the run: parameters no longer change.
 constexpr int kMaxNonfiniteSteps = 10;
-
-StepPlan make_plan(const RunConfig& config, std::int64_t num_samples) {
-  StepPlan plan{num_samples, config.data.batch, config.data.drop_last, 0};
-  const std::int64_t by_epochs = config.train.epochs * plan.steps_per_epoch();
-  plan.total_steps = config.train.steps > 0 ? config.train.steps : by_epochs;
-  if (config.train.steps > 0 && config.train.epochs > 0) plan.total_steps = std::min(plan.total_steps, by_epochs);
-  return plan;
-}
 
 /// `every` in epochs or steps -> steps; 0 stays "never".
 std::int64_t interval_steps(double every, bool epochs, std::int64_t steps_per_epoch) {
@@ -53,42 +47,15 @@ std::optional<double> accuracy_of(const Evaluation& evaluation) {
   return evaluation.has_accuracy ? std::optional(evaluation.accuracy) : std::nullopt;
 }
 
-constexpr const char* kLoss = "validation.loss";
-constexpr const char* kAccuracy = "validation.accuracy";
-
-double value_of(const std::string& metric, const Evaluation& validation) {
-  return metric == kAccuracy ? validation.accuracy : validation.loss;
-}
-
-/// Whether `value` beats `best` by more than `delta`; what is not finite never does.
-bool improves(const std::string& metric, double value, std::optional<double> best, double delta) {
-  if (!std::isfinite(value) || !best) return std::isfinite(value);
-  return (metric == kAccuracy ? value - *best : *best - value) > delta;
-}
-
 std::string what_is_not_finite(const StepFacts& facts) {
   return facts.nonfinite_rank >= 0 ? fmt::format("the loss on rank {}", facts.nonfinite_rank) : "the gradient";
 }
 
-void require_metric(const std::string& key, const std::string& metric, bool has_accuracy) {
-  if (metric == kLoss || (metric == kAccuracy && has_accuracy)) return;
-  throw AgreedError(ExitCode::config, fmt::format("{}: '{}' is not known during training; use {}{}", key, metric, kLoss,
-                                                  has_accuracy ? std::string(" or ") + kAccuracy : ""));
-}
-
 }  // namespace
 
-void require_trainable(const World& world, const RunConfig& config, Learner& learner, const DataSplits& data) {
-  const bool has_accuracy = learner.task().has_accuracy();
-  const std::string& early = config.train.early_stop.metric;
-  if (!early.empty()) {
-    require_metric("train.early_stop.metric", early, has_accuracy);
-    if (data.validation->size() == 0) {
-      throw AgreedError(ExitCode::config, "train.early_stop.metric: early stopping needs a validation split, and it is empty");
-    }
-  }
-  const std::string& best = config.checkpoint.best_metric;
-  if (best != "auto") require_metric("checkpoint.best_metric", best, has_accuracy);
+void require_trainable(World& world, const RunConfig& config, Learner& learner, const DataSplits& data, const RecordedShares& recorded) {
+  require_metrics(config, learner.task().has_accuracy(), data.validation->size() > 0);
+  choose_run_shares(config, world, learner, recorded);
   if (!learner.sync_batch_norm()) return;
   const StepPlan plan = make_plan(config, data.train->size());
   require_sync_batch_norm_fits(world, config, plan.global_piece(plan.steps_per_epoch() - 1).global_size());
@@ -102,13 +69,19 @@ struct Trainer::Impl {
   TrainState state;
   CheckpointSaver saver;                  // rank 0
   std::shared_ptr<ShareRule> shares;      // null: equal ones
-  std::unique_ptr<SyncStrategy> strategy;
+  std::int64_t share_unit = 1;
+  std::unique_ptr<Optimizer> outer;       // of local rounds
+  std::unique_ptr<Strategy> strategy;
   std::int64_t eval_interval, save_steps, save_epoch_steps;
   double started = 0, last_save = 0;
   std::int64_t samples_done = 0;          // of this attempt
   double training_seconds = 0;
   int nonfinite_in_a_row = 0;
   bool saved_here = false;                // the current step is on disk
+  bool settled = true;                    // all ranks hold the same
+  struct {
+    double mine = 0, others = 0;
+  } unsettled;                            // samples since they last did
   Evaluation last_validation;
 
   explicit Impl(Parts parts_in);
@@ -119,12 +92,12 @@ struct Trainer::Impl {
   void warn(const std::string& text);
   StepFacts one_step(const Piece& piece);
   StepFacts attempt_step(const Piece& piece);
-  void make_strategy();
   [[noreturn]] void end_nonfinite(const Piece& piece, const StepFacts& facts);
-  void settle_buffers(bool step_counts, const std::vector<at::Tensor>& before);
+  void settle_buffers(const StepFacts& facts, const std::vector<at::Tensor>& before);
   void account(const Piece& piece, const StepFacts& facts, double seconds);
   void check_finite(const StepFacts& facts);
   void compare_ranks();
+  std::vector<std::int64_t> present_cut() const;
   Evaluation evaluate_split(const std::string& name, const std::shared_ptr<const Dataset>& split);
   void validate();
   bool stopped_early() const;
@@ -149,7 +122,9 @@ Trainer::Impl::Impl(Parts parts_in)
   state.normalisation = parts.data.normalisation;
   state.progress.seed = parts.config.seed;
   state.progress.world_size = parts.world.size();
-  require_trainable(parts.world, parts.config, parts.learner, parts.data);
+  require_trainable(parts.world, parts.config, parts.learner, parts.data, parts.recorded);
+  outer = outer_optimizer_of(parts.config.parallel, parts.learner.parameters());
+  if (outer) state.slots.insert(state.slots.end(), outer->slots().begin(), outer->slots().end());
 }
 
 Trainer::Trainer(Parts parts) : impl_(std::make_unique<Impl>(std::move(parts))) {}
@@ -209,7 +184,7 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
   Heartbeat& heartbeat = parts.learner.heartbeat();
   heartbeat.begin_step(piece.step + 1);
   const double before = parts.clock.seconds();
-  if (parts.faults != nullptr) parts.faults->before_step(piece.step + 1, state.parameters);
+  if (parts.faults != nullptr) parts.faults->before_step(piece.step + 1, state.parameters, heartbeat);
   const double injected = parts.clock.seconds() - before;
   std::vector<at::Tensor> buffers_before;
   for (const auto& flat : parts.learner.buffers().flats()) buffers_before.push_back(flat.values.clone());
@@ -225,30 +200,37 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
   if (parts.stop.raised()) report.stop = StopReason::signal;
   heartbeat.enter(Phase::waiting);
   StepFacts facts = strategy->finish_step(report);
-  settle_buffers(facts.finite, buffers_before);
-  heartbeat.end_step();
+  settle_buffers(facts, buffers_before);
+  // Until a round has ended, nobody knows how long its end takes: the watchdog is as patient as in a first step.
+  if (facts.settled || heartbeat.longest_step() > 0) heartbeat.end_step();
   if (parts.faults != nullptr) parts.faults->after_step(piece.step + 1, state.parameters);
   return facts;
 }
 
 /// The checkpoint is of the step before: the same command computes this one again.
 void Trainer::Impl::end_nonfinite(const Piece& piece, const StepFacts& facts) {
-  if (progress().step > 0) save();   // before buffers see another pass
+  if (progress().step > 0 && settled) save();   // before buffers see another pass
   const NonfiniteCause cause = find_nonfinite(parts.learner, loader, *order, piece, world());
   const std::string text = fmt::format("step {}: {} is not finite: {}", piece.step + 1, what_is_not_finite(facts), cause.sentence());
   parts.log.event("nonfinite", {{"step", piece.step + 1}, {"rank", cause.rank}, {"loss", cause.loss}, {"parameter", cause.parameter},
                                 {"samples", boost::json::array(cause.samples.begin(), cause.samples.end())}});
   settle_saves();
-  throw AgreedError(ExitCode::internal, text + "; parameters are those of the step before, and the same command repeats the step; lower "
-                                               "optim.lr, set optim.clip_norm, or see train.nonfinite");
+  const char* const where = settled ? "parameters are those of the step before, and the same command repeats the step"
+                                    : "ranks were within a round, and the same command goes on from the last checkpoint";
+  throw AgreedError(ExitCode::internal, fmt::format("{}; {}; lower optim.lr, set optim.clip_norm, or see train.nonfinite", text, where));
 }
 
-/// Running statistics are part of a step: the same on every rank after it, so that saving and evaluating change nothing, and
+/// Running statistics are part of a step: the same on every rank when it has settled, so that saving and evaluating change nothing, and
 /// back where they were when it was skipped.
-void Trainer::Impl::settle_buffers(bool step_counts, const std::vector<at::Tensor>& before) {
+void Trainer::Impl::settle_buffers(const StepFacts& facts, const std::vector<at::Tensor>& before) {
   Arena& buffers = parts.learner.buffers();
-  if (step_counts) return average_values(world().communicator(), buffers);
-  for (std::size_t i = 0; i < before.size(); ++i) at::Tensor(buffers.flats()[i].values).copy_(before[i]);
+  for (std::size_t i = 0; !facts.finite && i < before.size(); ++i) at::Tensor(buffers.flats()[i].values).copy_(before[i]);
+  for (std::size_t r = 0; r < facts.ranks.size() && facts.finite; ++r) {
+    (static_cast<int>(r) == world().rank() ? unsettled.mine : unsettled.others) += static_cast<double>(facts.ranks[r].samples);
+  }
+  if (!facts.settled) return;
+  average_values(world().communicator(), buffers, {unsettled.mine, unsettled.mine + unsettled.others});
+  unsettled = {};
 }
 
 void Trainer::Impl::account(const Piece& piece, const StepFacts& facts, double seconds) {
@@ -293,7 +275,7 @@ void Trainer::Impl::check_finite(const StepFacts& facts) {
   ++nonfinite_in_a_row;
   warn(fmt::format("step {}: {} is not finite; the step was skipped", progress().step, where));
   if (nonfinite_in_a_row < kMaxNonfiniteSteps) return;
-  save();
+  if (facts.settled) save();
   settle_saves();
   throw AgreedError(ExitCode::internal, fmt::format(
       "{} was not finite for {} steps in a row, the last is step {}; lower optim.lr or set optim.clip_norm, and try `tugline "
@@ -321,13 +303,17 @@ void Trainer::Impl::compare_ranks() {
   }
 }
 
+/// Shares of a full global batch from here on.
+std::vector<std::int64_t> Trainer::Impl::present_cut() const {
+  const std::int64_t batch = parts.config.data.batch;
+  if (!shares) return equal_shares(batch, parts.world.size());
+  return shares->shares({.step = state.progress.step, .global_end = batch});
+}
+
 Evaluation Trainer::Impl::evaluate_split(const std::string& name, const std::shared_ptr<const Dataset>& split) {
   if (split->size() == 0) return {};
-  std::vector<double> speeds;
-  if (shares) {
-    const auto cut = shares->shares(plan.global_piece(0));
-    speeds.assign(cut.begin(), cut.end());
-  }
+  const auto cut = present_cut();
+  const std::vector<double> speeds(cut.begin(), cut.end());
   const Evaluation result = evaluate(parts.learner, split, config().train.eval_batch, world(), speeds);
   EvalRecord record{name, progress().step / plan.steps_per_epoch(), progress().step, result.loss, accuracy_of(result),
                     result.samples, result.seconds};
@@ -335,31 +321,12 @@ Evaluation Trainer::Impl::evaluate_split(const std::string& name, const std::sha
   return result;
 }
 
-/// Evaluates the validation split, keeps the best checkpoint, and counts evaluations that brought nothing.
+/// Evaluates the validation split, and keeps the best checkpoint.
 void Trainer::Impl::validate() {
   last_validation = evaluate_split("validation", parts.data.validation);
   progress().validated_step = progress().step;
   if (last_validation.samples == 0) return;
-  Progress& done = progress();
-  const auto& early = config().train.early_stop;
-  if (!early.metric.empty()) {
-    const double value = value_of(early.metric, last_validation);
-    const auto before = done.has_watched ? std::optional(done.watched_value) : std::nullopt;
-    ++done.evaluations_without_improvement;
-    if (improves(early.metric, value, before, early.min_delta)) {
-      done.has_watched = true;
-      done.watched_value = value;
-      done.evaluations_without_improvement = 0;
-    }
-  }
-  std::string metric = config().checkpoint.best_metric;
-  if (metric == "auto") metric = last_validation.has_accuracy ? kAccuracy : kLoss;
-  const double value = value_of(metric, last_validation);
-  if (!improves(metric, value, done.has_best ? std::optional(done.best_value) : std::nullopt, 0)) return;
-  done.has_best = true;
-  done.best_value = value;
-  done.best_metric = metric;
-  if (config().checkpoint.keep_best) save(true);
+  if (note_validation(config(), last_validation, progress()) && config().checkpoint.keep_best) save(true);
 }
 
 bool Trainer::Impl::stopped_early() const {
@@ -427,50 +394,50 @@ TrainResult Trainer::Impl::finish(TrainResult::Ending ending) {
   return result;
 }
 
-void Trainer::Impl::make_strategy() {
-  const ShareChoice choice = choose_run_shares(config(), world(), state.shares);
-  shares = choice.rule;
-  if (shares) log_shares(parts.log, progress().step + 1, shares->shares(plan.global_piece(0)), choice.reason);
-  const Schedule schedule(config().optim, {plan.total_steps, plan.steps_per_epoch(), config().data.batch});
-  SyncOptions options;
-  options.shares = shares;
-  options.clip_norm = config().optim.clip_norm;
-  options.clip_value = config().optim.clip_value;
-  options.first_step = progress().step;
-  options.node = parts.learner.node();
-  options.exchange = parts.learner.exchange();
-  options.shards = parts.learner.shards();
-  strategy = std::make_unique<SyncStrategy>(world().communicator(), world().control(), parts.learner.parameters(), parts.learner.optimizer(),
-                                            schedule, plan, std::move(options), parts.clock);
-}
-
 TrainResult Trainer::run() {
   using Ending = TrainResult::Ending;
   Impl& self = *impl_;
   const RunConfig& config = self.config();
   self.last_save = self.parts.clock.seconds();
   self.started = self.last_save - self.progress().seconds;   // max_minutes counts all attempts
-  self.make_strategy();
+  const ShareChoice choice = choose_run_shares(config, self.world(), self.parts.learner, self.parts.recorded, self.state.shares);
+  self.shares = choice.rule;
+  self.share_unit = choice.unit;
+  if (self.shares || self.progress().step > 0) log_shares(self.parts.log, self.progress().step + 1, self.present_cut(), choice.unit, choice.reason);
+  self.strategy = make_strategy({self.world(), config, self.parts.learner, self.outer.get(), self.plan, self.progress().step, self.shares, self.parts.clock});
   const auto watchdog = self.watch();
   // An earlier attempt may have been asked to stop before this step was evaluated, or cut short after that.
   const std::int64_t first = self.progress().step;
-  if (first > 0 && due(self.eval_interval, first) && self.progress().validated_step != first) self.validate();
+  const bool left_out = self.eval_interval > 0 && first / self.eval_interval > std::max<std::int64_t>(self.progress().validated_step, 0) / self.eval_interval;
+  if (left_out) self.validate();
   if (self.stopped_early()) return self.finish(Ending::early_stop);
+  struct {
+    bool compare = false, validate = false, save = false;
+    StopReason stop = StopReason::none;
+  } wanted;   // as soon as all ranks hold the same
   double last = self.parts.clock.seconds();
   while (const auto piece = self.strategy->next_piece()) {
     const StepFacts facts = self.one_step(*piece);
     const double now = self.parts.clock.seconds();
     self.account(*piece, facts, now - last);
     self.check_finite(facts);
-    if (facts.share_change) log_shares(self.parts.log, self.progress().step + 1, facts.share_change->shares, facts.share_change->reason);
+    if (facts.share_change) log_shares(self.parts.log, self.progress().step + 1, facts.share_change->shares, self.share_unit, facts.share_change->reason);
     const std::int64_t step = self.progress().step;
-    if (due(config.parallel.check_every, step)) self.compare_ranks();
-    if (facts.stop == StopReason::signal) return self.finish(Ending::signal);   // an evaluation can wait, who asked may not
-    if (due(self.eval_interval, step)) self.validate();
-    if (facts.save || due(self.save_steps, step) || due(self.save_epoch_steps, step)) self.save();
+    wanted.compare = wanted.compare || due(config.parallel.check_every, step);
+    wanted.validate = wanted.validate || due(self.eval_interval, step);
+    wanted.save = wanted.save || facts.save || due(self.save_steps, step) || due(self.save_epoch_steps, step);
+    wanted.stop = std::max(wanted.stop, facts.stop);
+    self.settled = facts.settled;
+    if (self.settled) {
+      if (wanted.compare) self.compare_ranks();
+      if (wanted.stop == StopReason::signal) return self.finish(Ending::signal);   // an evaluation can wait, who asked may not
+      if (wanted.validate) self.validate();
+      if (wanted.save) self.save();
+      if (wanted.stop == StopReason::limit) return self.finish(Ending::time_limit);
+      if (self.stopped_early()) return self.finish(Ending::early_stop);
+      wanted = {};
+    }
     last = self.parts.clock.seconds();
-    if (facts.stop == StopReason::limit) return self.finish(Ending::time_limit);
-    if (self.stopped_early()) return self.finish(Ending::early_stop);
   }
   return self.finish(Ending::done);
 }

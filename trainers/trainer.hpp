@@ -9,6 +9,7 @@
 #include "tugline/core/data/dataset.hpp"
 #include "tugline/core/io/checkpoint.hpp"
 #include "tugline/core/metrics/sink.hpp"
+#include "tugline/parallel/balance/make_share_rule.hpp"
 #include "tugline/trainers/evaluate.hpp"
 
 namespace tugline {
@@ -30,9 +31,9 @@ struct TrainResult {
   Evaluation test;
 };
 
-/// Throws an AgreedError when this model cannot be trained like this on so many ranks. Trainer checks it too; this is for before
-/// anything is written.
-void require_trainable(const World& world, const RunConfig& config, Learner& learner, const DataSplits& data);
+/// Collective. Throws an AgreedError when this model cannot be trained like this on so many ranks. Trainer checks it too; this is for
+/// before anything is written. `recorded`: see Trainer::Parts.
+void require_trainable(World& world, const RunConfig& config, Learner& learner, const DataSplits& data, const RecordedShares& recorded = {});
 
 /// The training loop, written once: a strategy hands out pieces, the learner computes, the strategy finishes the step.
 /// Everything given must outlive it. One thread; all members are collective.
@@ -48,6 +49,7 @@ class Trainer {
     const StopSignal& stop;
     const Clock& clock = Clock::steady();
     FaultInjector* faults = nullptr;    ///< what goes wrong on purpose
+    RecordedShares recorded = {};       ///< what parallel.balance.replay names (read_run_shares)
   };
   explicit Trainer(Parts parts);
   ~Trainer();

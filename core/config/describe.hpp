@@ -25,12 +25,13 @@ BOOST_DESCRIBE_STRUCT(OptimConfig, (),
 BOOST_DESCRIBE_STRUCT(EarlyStopConfig, (), (metric, patience, min_delta))
 BOOST_DESCRIBE_STRUCT(TrainConfig, (),
                       (epochs, steps, init_from, max_minutes, micro_batch, eval_every, eval_unit, eval_batch, precision, channels_last,
-                       nonfinite, early_stop))
+                       stop_signals, nonfinite, early_stop))
 BOOST_DESCRIBE_STRUCT(CheckpointConfig, (), (every_steps, every_epochs, every_minutes, keep_last, keep_best, on_error, best_metric))
 BOOST_DESCRIBE_STRUCT(BalanceConfig, (),
                       (mode, weights, host_weights, main_fraction, unit, min_share, max_share, dead_band, replay))
+BOOST_DESCRIBE_STRUCT(LocalConfig, (), (steps, sync_steps, outer_lr, outer_momentum, state))
 BOOST_DESCRIBE_STRUCT(ParallelConfig, (),
-                      (strategy, backend, bucket_mib, shared_memory, all_reduce, wire, shards, check_every, balance, threads, hang_seconds, debug))
+                      (strategy, local, backend, bucket_mib, shared_memory, all_reduce, wire, shards, check_every, balance, threads, hang_seconds, debug))
 BOOST_DESCRIBE_STRUCT(OverfitConfig, (), (samples, target, loss, steps, hold, eval_every))
 BOOST_DESCRIBE_STRUCT(LogConfig, (), (every_steps, tensorboard))
 BOOST_DESCRIBE_STRUCT(RunConfig, (), (name, seed, data, model, task, optim, train, checkpoint, parallel, overfit, log))

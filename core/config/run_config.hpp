@@ -129,6 +129,7 @@ struct TrainConfig {
   std::int64_t eval_batch = 256; // global
   std::string precision = "float32"; // float32 | float64
   bool channels_last = false;
+  std::vector<std::string> stop_signals;   // beside USR1, TERM and INT
   std::string nonfinite = "stop";    // what follows a loss or gradient that is not finite: stop | skip | retry
   EarlyStopConfig early_stop;
 };
@@ -155,8 +156,17 @@ struct BalanceConfig {
   std::string replay;            // folder of the run whose shares are used again
 };
 
+struct LocalConfig {
+  std::int64_t steps = 16;       // of a round
+  std::int64_t sync_steps = 0;   // rounds have one step so long
+  double outer_lr = 1;
+  double outer_momentum = 0;
+  std::string state = "average"; // average | reset: of the inner optimizer, after a round
+};
+
 struct ParallelConfig {
-  std::string strategy = "sync";
+  std::string strategy = "sync"; // sync | local
+  LocalConfig local;
   std::string backend = "auto";  // auto | mpi | threads
   double bucket_mib = 0;         // 0: by the size of the model
   std::string shared_memory = "auto";   // auto | gradients | off

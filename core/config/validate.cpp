@@ -103,6 +103,16 @@ void check_shards(const RunConfig& run, Conflicts& out) {
   }
 }
 
+void check_local(const RunConfig& run, Conflicts& out) {
+  if (run.parallel.strategy != "local") return;
+  if (run.parallel.shards > 0) {
+    out.push_back({{"parallel.strategy", "parallel.shards"}, "parallel.shards adds up gradients, and parallel.strategy local has none to add up"});
+  }
+  if (run.model.batch_norm == "sync") {
+    out.push_back({{"parallel.strategy", "model.batch_norm"}, "model.batch_norm sync adds up over all ranks in each pass, and parallel.strategy local does not: use local or model.norm group"});
+  }
+}
+
 void check_balance(const RunConfig& run, Conflicts& out) {
   const BalanceConfig& balance = run.parallel.balance;
   const std::string key = "parallel.balance.";
@@ -164,6 +174,7 @@ void check_run(const RunConfig& run, Conflicts& out) {
   }
   check_shards(run, out);
   check_balance(run, out);
+  check_local(run, out);
   const OverfitConfig& overfit = run.overfit;
   if (overfit.steps / overfit.eval_every < overfit.hold) {
     out.push_back({{"overfit.hold", "overfit.steps", "overfit.eval_every"},

@@ -32,11 +32,11 @@ struct Progress {
   double epoch_loss_sum = 0, epoch_weight = 0, epoch_correct = 0, epoch_counted = 0;
 };
 
-/// All that continuing needs; nothing else remembers. The arenas and slots are the live ones.
+/// All that continuing needs; nothing else remembers. Arenas and the memory of slots are the live ones.
 struct TrainState {
   Arena& parameters;
   Arena& buffers;
-  std::vector<Optimizer::SlotBuffer>& slots;
+  std::vector<Optimizer::SlotBuffer> slots;
   Progress progress;
   Normalisation normalisation;
   std::string shares;                  ///< how ranks had cut the batch, as text; empty: in equal parts

@@ -32,7 +32,7 @@ double exact(const json::value& text) {
 
 AdaptiveShares::AdaptiveShares(int ranks, AdaptiveOptions options)
     : options_(options), shares_(equal_shares(options.global_batch, ranks, options.unit)), warm_up_left_(kWarmUpSteps) {
-  for (const std::int64_t share : shares_) speeds_.emplace_back(share);
+  for (const std::int64_t share : shares_) speeds_.emplace_back(share, share);
 }
 
 std::vector<std::int64_t> AdaptiveShares::shares(const Piece& global) const {
@@ -61,24 +61,27 @@ std::vector<std::int64_t> AdaptiveShares::cut(std::span<const StepCost> costs) c
   std::vector<StepCost> by_unit(costs.begin(), costs.end());
   for (StepCost& cost : by_unit) cost.sample_seconds *= static_cast<double>(options_.unit);
   const std::int64_t units = (options_.global_batch + options_.unit - 1) / options_.unit;
-  const ShareBounds bounds{std::max<std::int64_t>(1, options_.bounds.least / options_.unit), std::max<std::int64_t>(1, options_.bounds.most / options_.unit)};
+  const std::int64_t least = options_.bounds.least / options_.unit + (options_.bounds.least % options_.unit > 0 ? 1 : 0);
+  const ShareBounds bounds{least, options_.bounds.most / options_.unit};
   return units_to_samples(cut_by_cost(units, by_unit, bounds), options_.unit, options_.global_batch);
 }
 
 std::optional<ShareChange> AdaptiveShares::decide(const std::string& cause) {
-  double now = 0, speed = 0, uncertainty = 0;
+  double now = 0, speed = 0, uncertainty = 0, fixed = 0;
   std::size_t last = 0;
   for (std::size_t r = 0; r < speeds_.size(); ++r) {
-    const double seconds = speeds_[r].fit().seconds;
+    const double seconds = speeds_[r].seconds();
     if (seconds > now) last = r;
     now = std::max(now, seconds);
-    speed += static_cast<double>(shares_[r]) / std::max(seconds, 1e-12);
+    speed += static_cast<double>(shares_[r]) / seconds;
+    fixed += speeds_[r].cost().fixed_seconds;
     uncertainty = std::max(uncertainty, speeds_[r].uncertainty());
   }
   // Among many ranks the slowest looks slow by chance.
   const double noise = (2.5 + std::bit_width(speeds_.size()) / 4.0) * uncertainty;
   const double band = 1 + std::max(options_.dead_band, noise);
-  if (now <= band * static_cast<double>(options_.global_batch) / speed) return std::nullopt;   // could not be much better; the common case
+  // The common case: no cut could be much better.
+  if (fixed == 0 && now <= band * static_cast<double>(options_.global_batch) / speed) return std::nullopt;
   std::vector<StepCost> costs;
   for (const RankSpeed& one : speeds_) costs.push_back(one.cost());
   std::vector<std::int64_t> best = cut(costs);
@@ -99,13 +102,13 @@ std::string AdaptiveShares::state() const {
   json::array ranks;
   for (std::size_t r = 0; r < speeds_.size(); ++r) {
     const RankSpeed::Fit& fit = speeds_[r].fit();
-    ranks.push_back({{"share", shares_[r]}, {"seconds", exact(fit.seconds)}, {"fixed_seconds", exact(fit.fixed_seconds)},
-                     {"variance", exact(fit.variance)}, {"steps", fit.steps}});
+    ranks.push_back({{"share", shares_[r]}, {"fixed_seconds", exact(fit.cost.fixed_seconds)},
+                     {"sample_seconds", exact(fit.cost.sample_seconds)}, {"variance", exact(fit.variance)}, {"steps", fit.steps}});
   }
   return json::serialize(ranks);
 }
 
-void AdaptiveShares::restore(const std::string& state) {
+bool AdaptiveShares::restore(const std::string& state) {
   std::vector<std::int64_t> shares;
   std::vector<RankSpeed> speeds;
   std::int64_t total = 0;
@@ -114,15 +117,17 @@ void AdaptiveShares::restore(const std::string& state) {
     for (const json::value& rank : ranks.as_array()) {
       shares.push_back(rank.at("share").as_int64());
       total += shares.back();
-      speeds.emplace_back(shares.back(), RankSpeed::Fit{exact(rank.at("seconds")), exact(rank.at("fixed_seconds")),
-                                                        exact(rank.at("variance")), rank.at("steps").as_int64()});
+      const StepCost cost{exact(rank.at("fixed_seconds")), exact(rank.at("sample_seconds"))};
+      speeds.emplace_back(shares.back(), options_.global_batch / std::ssize(shares_),
+                          RankSpeed::Fit{cost, exact(rank.at("variance")), rank.at("steps").as_int64()});
     }
   } catch (const std::exception& error) {
     throw CheckpointError(fmt::format("the shares in the checkpoint cannot be read: {}", error.what()));
   }
-  if (shares.size() != shares_.size() || total != options_.global_batch) return;   // another job: start afresh
+  if (shares.size() != shares_.size() || total != options_.global_batch) return false;   // another job: start afresh
   shares_ = std::move(shares);
   speeds_ = std::move(speeds);
+  return true;
 }
 
 }  // namespace tugline

@@ -27,7 +27,7 @@ class AdaptiveShares final : public ShareRule {
   std::vector<std::int64_t> shares(const Piece& global) const override;
   std::optional<ShareChange> observe(const Piece& global, std::span<const RankStep> ranks) override;
   std::string state() const override;
-  void restore(const std::string& state) override;
+  bool restore(const std::string& state) override;
 
  private:
   std::vector<std::int64_t> cut(std::span<const StepCost> costs) const;

@@ -63,7 +63,8 @@ Shares equal_shares(std::int64_t total, int ranks, std::int64_t unit) {
 Shares cut_by_weight(std::int64_t total, std::span<const double> weights, const ShareBounds& bounds) {
   std::vector<StepCost> costs;
   const bool all_zero = std::all_of(weights.begin(), weights.end(), [](double weight) { return !(weight > 0); });
-  for (const double weight : weights) costs.push_back({0, all_zero ? 1 : 1 / weight});   // 1 / 0: no samples
+  const double largest = all_zero ? 1 : *std::max_element(weights.begin(), weights.end());
+  for (const double weight : weights) costs.push_back({0, all_zero ? 1 : largest / weight});   // 1 / 0: no samples
   return cut_by_cost(total, costs, bounds);
 }
 
@@ -97,7 +98,7 @@ double slowest(std::span<const StepCost> costs, std::span<const std::int64_t> sh
 
 Shares scale_shares(std::int64_t total, std::span<const std::int64_t> shares, std::int64_t unit) {
   const auto [least, most] = std::minmax_element(shares.begin(), shares.end());
-  if (*most - *least <= unit) return equal_shares(total, static_cast<int>(shares.size()), unit);
+  if (*most - *least <= unit && *least > 0) return equal_shares(total, static_cast<int>(shares.size()), unit);
   const std::vector<double> weights(shares.begin(), shares.end());
   return units_to_samples(cut_by_weight((total + unit - 1) / unit, weights, {*least > 0 ? 1 : 0}), unit, total);
 }

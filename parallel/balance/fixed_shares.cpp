@@ -20,8 +20,8 @@ std::vector<std::int64_t> FixedShares::shares(const Piece& global) const {
 }
 
 std::optional<ShareChange> FixedShares::observe(const Piece& global, std::span<const RankStep>) {
-  const auto next = by_step_.find(global.step + 1);
-  if (next == by_step_.end()) return std::nullopt;
+  const auto next = std::prev(by_step_.upper_bound(global.step + 1));
+  if (next == std::prev(by_step_.upper_bound(global.step))) return std::nullopt;
   return ShareChange{next->second, "as recorded"};
 }
 

@@ -14,17 +14,21 @@ namespace tugline {
 struct RunConfig;
 class World;
 
-/// Recorded shares: from which step (counted from 0) each cut was used.
-using RecordedShares = std::map<std::int64_t, std::vector<std::int64_t>>;
+/// Shares that a run used: from which step (counted from 0) each cut, and in which unit ragged batches were cut.
+struct RecordedShares {
+  std::map<std::int64_t, std::vector<std::int64_t>> by_step;
+  std::int64_t unit = 1;
+};
 
-/// What parallel.balance asks for, and a sentence that says so. No rule: equal shares.
+/// What parallel.balance asks for, and a sentence that says so. No rule: equal shares, as with one rank or parallel.shards.
 struct ShareChoice {
   std::shared_ptr<ShareRule> rule;
   std::string reason;
+  std::int64_t unit = 1;   ///< samples that stay together
 };
 
-/// Collective. `recorded`: for mode replay. Throws AgreedError (ExitCode::config) when weights, hosts, bounds or recorded shares do not fit
+/// Collective. `least`: samples that an adaptive share has at least beside parallel.balance.min_share. `recorded`: for mode replay. Throws AgreedError (ExitCode::config) when weights, hosts, bounds or recorded shares do not fit
 /// these ranks and data.batch.
-ShareChoice choose_share_rule(const RunConfig& config, World& world, const RecordedShares& recorded = {});
+ShareChoice choose_share_rule(const RunConfig& config, World& world, std::int64_t least, const RecordedShares& recorded = {});
 
 }  // namespace tugline

@@ -8,10 +8,9 @@
 
 namespace tugline {
 
-/// What is known of one rank's speed: the time of its steps at its present share, followed robustly, and how much of that would stay if
-/// the share went to nothing. At one share those two parts of an affine cost cannot be told apart, so the second is learned from
-/// what a re-cut does: each is a probe at a second size. A change of speed scales both. Only + - * / and square roots, so that all
-/// ranks compute the same bits.
+/// What is known of one rank's speed: what a step costs it, as a fixed part and a part per sample. At one share the two cannot be told
+/// apart, so their sum is followed, robustly, and both are scaled with it; how they divide is learned from what a re-cut does: each is a
+/// probe at a second size. A change of speed scales both. Only + - * / and square roots, so that all ranks compute the same bits.
 class RankSpeed {
  public:
   /// How far a step may be from the expected time, relative, before it is more than noise; so many in a row on one side are a change.
@@ -21,14 +20,15 @@ class RankSpeed {
 
   /// What continuing needs.
   struct Fit {
-    double seconds = 0;         ///< of a step at the present share
-    double fixed_seconds = 0;   ///< of them: whatever the share
-    double variance = 0.01;     ///< of steps around `seconds`, relative
+    StepCost cost{};
+    double variance = 0.01;     ///< of steps around it, relative
     std::int64_t steps = 0;     ///< observed at this share and speed
   };
 
-  explicit RankSpeed(std::int64_t share) : share_(share) {}
-  RankSpeed(std::int64_t share, const Fit& fit) : share_(share), fit_(fit) {}
+  /// `usual_share`: an equal one, at which no more than a part of a step is believed to be fixed.
+  RankSpeed(std::int64_t share, std::int64_t usual_share) : share_(share), usual_share_(usual_share) {}
+  /// Goes on from `fit`; what had not settled settles anew.
+  RankSpeed(std::int64_t share, std::int64_t usual_share, const Fit& fit);
 
   /// A step at the present share took `seconds`. When this one shows that the speed has changed: by which factor steps take longer now; else 1.
   double observe(double seconds);
@@ -37,14 +37,17 @@ class RankSpeed {
 
   bool known() const { return fit_.steps >= kSettleSteps; }
   const Fit& fit() const { return fit_; }
-  StepCost cost() const;
-  /// Standard error of fit().seconds, relative.
+  const StepCost& cost() const { return fit_.cost; }
+  double seconds() const { return fit_.cost.seconds(share_); }   ///< of a step at the present share
+  /// Standard error of seconds(), relative.
   double uncertainty() const;
 
  private:
-  void learn_fixed_part();
+  void scale(double factor);
+  void settle();
+  void learn(double seconds);
 
-  std::int64_t share_;
+  std::int64_t share_, usual_share_;
   Fit fit_;
   std::array<double, kJumpSteps> recent_{};   // the last ones
   int far_ = 0;                               // > 0: so many in a row were slower than noise; < 0: faster

@@ -9,12 +9,13 @@
 
 namespace tugline {
 
-BucketReducer::BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, Communicator& control, int leaves)
+BucketReducer::BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, Communicator& control, int leaves, const Clock& clock)
     : sum_(std::move(sum)),
       control_(control),
       order_(arena.buckets().size()),
       learned_(control.size() == 1),
       ready_(arena.buckets().size(), 0),
+      clock_(clock),
       hooks_(arena, [this](int bucket) { on_ready(bucket); }, leaves) {
   std::iota(order_.begin(), order_.end(), 0);
 }
@@ -23,15 +24,18 @@ void BucketReducer::arm(int backwards, BucketHooks::Before before) {
   std::fill(ready_.begin(), ready_.end(), 0);
   next_ = 0;
   completed_.clear();
+  seconds_in_backward_ = 0;
   sum_->begin();
   hooks_.arm(backwards, before);
 }
 
 void BucketReducer::on_ready(int bucket) {
+  const double start = clock_.seconds();
   ready_[static_cast<std::size_t>(bucket)] = 1;
   if (!learned_) completed_.push_back(bucket);
   launch_ready();
   sum_->progress();
+  seconds_in_backward_ += clock_.seconds() - start;
 }
 
 void BucketReducer::launch_ready() {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "tugline/core/clock.hpp"
 #include "tugline/core/state/bucket_hooks.hpp"
 #include "tugline/parallel/sync/bucket_sum.hpp"
 
@@ -18,7 +19,7 @@ class Communicator;
 class BucketReducer {
  public:
   /// `control`: the ranks that `sum` is over; for the order. `leaves`: see BucketHooks. Everything must outlive it.
-  BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, Communicator& control, int leaves = 0);
+  BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, Communicator& control, int leaves = 0, const Clock& clock = Clock::steady());
 
   /// The next `backwards` backward passes make up one step; buckets leave during the last.
   void arm(int backwards, BucketHooks::Before before = BucketHooks::Before::forgotten);
@@ -28,6 +29,8 @@ class BucketReducer {
   void forget() { sum_->forget(); }
   /// After finish(): this rank has found nothing in its part of the sum that is not finite. All ranks together look at everything.
   bool finite() const;
+  /// Seconds that backward has spent on adding and sending since arm(): this rank's, and no computation.
+  double seconds_in_backward() const { return seconds_in_backward_; }
 
  private:
   void on_ready(int bucket);
@@ -41,6 +44,8 @@ class BucketReducer {
   bool learned_;
   std::vector<char> ready_;      // per bucket
   std::size_t next_ = 0;         // in order_
+  const Clock& clock_;
+  double seconds_in_backward_ = 0;
   BucketHooks hooks_;
 };
 

@@ -94,12 +94,15 @@ TEST_F(BalanceTest, RecordedSharesAreRepeatedToTheBit) {
   if (world_.rank() == 0) {
     std::ofstream out(folder_ / "metrics.jsonl");
     const auto record = [&](std::size_t step, const std::vector<std::int64_t>& cut) {
-      out << fmt::format("{{\"time\":1,\"event\":\"balance\",\"from_step\":{},\"shares\":[{}],\"reason\":\"test\"}}\n", step + 1, fmt::join(cut, ","));
+      out << fmt::format("{{\"time\":1,\"event\":\"balance\",\"from_step\":{},\"shares\":[{}],\"unit\":1,\"reason\":\"test\"}}\n", step + 1,
+                         fmt::join(cut, ","));
     };
-    for (std::size_t step = 0; step < 7; ++step) record(step, std::vector<std::int64_t>(cuts[0].rbegin(), cuts[0].rend()));
-    for (std::size_t step = 0; step < 9; ++step) record(step, cuts[step]);
+    for (const std::size_t step : {0, 1, 2, 3, 5, 7}) record(step, cuts[step]);   // an attempt of eight steps, of which four count
+    record(4, cuts[4]);                                                           // the next goes on with the fifth
+    record(8, cuts[8]);
     out << "{\"time\":2,\"event\":\"balance\",\"from_st";
   }
+  for (std::size_t step : {5, 6, 7}) cuts[step] = cuts[4];
   world_.control().barrier();
   config_.parallel.balance.mode = "replay";
   config_.parallel.balance.replay = folder_.string();
@@ -109,6 +112,14 @@ TEST_F(BalanceTest, RecordedSharesAreRepeatedToTheBit) {
     EXPECT_EQ(shares_of(first.steps[i]), cuts[i]) << "step " << i + 1;
   }
   EXPECT_TRUE(first.bits == second.bits);
+  // Stopped within it, it goes on with the cut of that step, and says so.
+  train({.folder = "c", .signal_at = 3});
+  const Outcome rest = train({.folder = "c", .resume = true});
+  EXPECT_TRUE(rest.bits == first.bits);
+  const auto cut = std::find_if(rest.events.begin(), rest.events.end(), [](const auto& event) { return event.first == "balance"; });
+  ASSERT_NE(cut, rest.events.end());
+  EXPECT_EQ(cut->second.at("from_step").as_int64(), 4);
+  EXPECT_EQ(cut->second.at("shares"), boost::json::value_from(cuts[3]));
   expect_parameters_of_one_rank(first);
 
   config_.data.batch = 9;
@@ -161,10 +172,10 @@ TEST_F(BalanceTest, ASlowRankGetsLess) {
   if (world_.size() == 1) return;
   config_.parallel.balance.mode = "adaptive";
   config_.data.batch = 12;
-  config_.train.epochs = 25;   // 50 steps, every other one a whole batch
+  config_.train.epochs = 12;   // 24 steps, every other one a whole batch
   Plan plan;
-  for (std::int64_t step = 1; step <= 50; ++step) {
-    plan.faults.push_back({.kind = Fault::Kind::slow, .rank = world_.size() - 1, .step = step, .times = 0, .seconds = 0.01, .text = {}});
+  for (std::int64_t step = 1; step <= 24; ++step) {   // far longer than a busy machine makes a step of the others
+    plan.faults.push_back({.kind = Fault::Kind::slow, .rank = world_.size() - 1, .step = step, .times = 0, .seconds = 0.1, .text = {}});
   }
   const Outcome outcome = train(plan);
   const auto shares = shares_of(outcome.steps[outcome.steps.size() - 2]);

@@ -27,6 +27,7 @@
 #include "tugline/tests/support/mpi_world.hpp"
 #include "tugline/trainers/fault_injector.hpp"
 #include "tugline/trainers/learner.hpp"
+#include "tugline/trainers/run_shares.hpp"
 #include "tugline/trainers/stop_signal.hpp"
 #include "tugline/trainers/trainer.hpp"
 
@@ -200,7 +201,8 @@ class TrainerLab : public MpiWorldTest {
     }));
     const StopSignal stop;
     FaultInjector faults(plan.faults, world.rank(), folder_);
-    Trainer trainer({world, config_, learner, data_, log, checkpoints(plan.folder), stop, clock_ ? *clock_ : Clock::steady(), &faults});
+    Trainer trainer({world, config_, learner, data_, log, checkpoints(plan.folder), stop, clock_ ? *clock_ : Clock::steady(), &faults,
+                     read_run_shares(config_, world)});
     if (plan.resume) outcome.resumed = trainer.resume();
     outcome.result = trainer.run();
     outcome.bits = bits_of(learner);

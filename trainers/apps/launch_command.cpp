@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "tugline/core/config/load.hpp"
+#include "tugline/core/signal_number.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/apps/command.hpp"
 #include "tugline/trainers/launch/supervisor.hpp"
@@ -140,6 +141,7 @@ ExitCode launch_command(const Invocation& invocation) {
   const Training training = read_training(behind);
   LaunchOptions launch = launch_options(values, training);
   const RunConfig config = load_config(training.config, training.overrides);   // a mistake shows before anything starts
+  for (const std::string& name : config.train.stop_signals) launch.stop_signals.push_back(signal_number(name));
   const RunFolder folder(training.run_dir, config.name);
   launch.run_dir = folder.path();
   launch.program.insert(launch.program.end(), {"--run-dir", launch.run_dir.string()});

@@ -18,6 +18,7 @@
 #include "tugline/core/metrics/progress_line.hpp"
 #include "tugline/core/metrics/rank_table.hpp"
 #include "tugline/core/metrics/tensorboard.hpp"
+#include "tugline/core/signal_number.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/apps/command.hpp"
 #include "tugline/trainers/fault_injector.hpp"
@@ -26,6 +27,7 @@
 #include "tugline/trainers/run/environment.hpp"
 #include "tugline/trainers/run/result.hpp"
 #include "tugline/trainers/run/run_directory.hpp"
+#include "tugline/trainers/run_shares.hpp"
 #include "tugline/trainers/stop_signal.hpp"
 #include "tugline/trainers/trainer.hpp"
 
@@ -161,7 +163,8 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
   const int threads = set_compute_threads(world, config.parallel);
   const DataSplits data = open_agreed_data(world, config);
   Learner learner(config, invocation.models, data.train->spec(), world, nullptr, ParameterCopies::per_host);
-  require_trainable(world, config, learner, data);
+  const RecordedShares recorded = read_run_shares(config, world);   // before --fresh may delete them
+  require_trainable(world, config, learner, data, recorded);
   const OpenedRun run = open_run(world, options);
   TrainResult trained;
   std::string ranks;
@@ -176,7 +179,7 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
     std::optional<FaultInjector> faults;
     if (!words.faults.empty()) faults.emplace(words.faults, world.rank(), run.paths.folder());
     Trainer trainer({.world = world, .config = config, .learner = learner, .data = data, .log = log, .checkpoints = checkpoints,
-                     .stop = stop, .faults = faults ? &*faults : nullptr});
+                     .stop = stop, .faults = faults ? &*faults : nullptr, .recorded = recorded});
     if (run.state == RunState::resumed && trainer.resume()) {
       invocation.out << "continuing at step " << trainer.steps_done() << std::endl;
     } else if (!config.train.init_from.empty()) {
@@ -208,7 +211,7 @@ ExitCode train_command(const Invocation& invocation) {
       "fresh", "start over: delete what an older run wrote into the folder")(
       "progress", po::value<std::string>()->default_value("auto")->value_name("MODE"), "auto, live or plain")(
       "inject", po::value<std::vector<std::string>>()->composing()->value_name("FAULT"),
-      "a drill: kill:rank=1,step=7 (or freeze, hang, slow, nan, flip, io); may be repeated");
+      "a drill: kill:rank=1,step=7 (or freeze, hang, loader, slow, nan, flip, io); may be repeated");
   po::variables_map values;
   Arguments arguments;
   TrainWords words;
@@ -224,8 +227,9 @@ ExitCode train_command(const Invocation& invocation) {
     if (values.count("inject") == 0) return;
     for (const auto& text : values["inject"].as<std::vector<std::string>>()) words.faults.push_back(parse_fault(text));
   });
-  const StopSignal stop;
+  StopSignal stop;
   const RunConfig config = load_agreed_config(world, arguments.words[0], arguments.overrides);
+  for (const std::string& name : config.train.stop_signals) stop.also(signal_number(name));
   const RunOptions wanted = run_options(config, values);
   if (is_finished(world, wanted)) {
     invocation.out << "run " << wanted.folder.string() << " is finished; --fresh starts over\n";

@@ -6,10 +6,12 @@
 
 namespace tugline {
 
-SignalInbox::SignalInbox() {
+SignalInbox::SignalInbox(const std::vector<int>& more) {
   std::signal(SIGCHLD, SIG_DFL);   // ignored, children would be buried before anybody has looked
   sigemptyset(&set_);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD}) {
+  std::vector<int> numbers{SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD};
+  numbers.insert(numbers.end(), more.begin(), more.end());
+  for (const int number : numbers) {
     struct sigaction action {};
     sigaction(number, nullptr, &action);
     if (action.sa_handler != SIG_IGN) sigaddset(&set_, number);   // nohup wants no SIGHUP

@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <optional>
+#include <vector>
 
 namespace tugline {
 
@@ -10,12 +11,13 @@ namespace tugline {
 /// For a process whose only thread this is; one at a time.
 class SignalInbox {
  public:
-  SignalInbox();
+  /// `more`: signals that ask to stop too.
+  explicit SignalInbox(const std::vector<int>& more = {});
   ~SignalInbox();
   SignalInbox(const SignalInbox&) = delete;
   SignalInbox& operator=(const SignalInbox&) = delete;
 
-  /// The next SIGINT, SIGTERM, SIGHUP or SIGUSR1 that has arrived; nullopt after `seconds`, or when something happened to a child.
+  /// The next SIGINT, SIGTERM, SIGHUP, SIGUSR1 or other request that has arrived; nullopt after `seconds`, or when something happened to a child.
   std::optional<int> next(double seconds);
 
  private:

@@ -103,7 +103,8 @@ class Supervisor {
   explicit Supervisor(const LaunchOptions& options)
       : options_(options), paths_(options.run_dir), hosts_(options.hosts), ranks_(options.ranks),
         old_config_(identity_of(paths_.config())),
-        begins_anew_(!options.only_the_first_time.empty()), best_step_(newest_step()), number_(number_of_lines(account())) {
+        begins_anew_(!options.only_the_first_time.empty()), best_step_(newest_step()), number_(number_of_lines(account())),
+        inbox_(options.stop_signals) {
     adopt_orphans();
   }
   int run();

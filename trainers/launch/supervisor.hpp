@@ -18,6 +18,7 @@ struct LaunchOptions {
   std::vector<HostSlots> hosts;                    ///< empty: this host, or what the scheduler gave to mpirun
   std::vector<std::string> mpirun{"mpirun"};       ///< and options of its own
   int max_restarts = 3;                            ///< in a row without a newer checkpoint
+  std::vector<int> stop_signals;                   ///< ask to save and stop too, beside SIGTERM, SIGUSR1, SIGHUP and SIGINT
   double grace_seconds = 120;                      ///< from the request to stop until everything is killed
   double first_pause_seconds = 1;                  ///< before a restart without progress; each is twice as long as the one before,
   double longest_pause_seconds = 60;               ///< up to this

@@ -14,17 +14,24 @@ namespace json = boost::json;
 RecordedShares read_recorded_shares(const std::filesystem::path& metrics) {
   std::ifstream in(metrics);
   if (!in) throw DataError(fmt::format("parallel.balance.replay: {} cannot be read; name the folder of a run", metrics.string()));
-  RecordedShares shares;
+  RecordedShares recorded;
+  std::int64_t number = 0;
   for (std::string line; std::getline(in, line);) {
-    if (line.find("\"balance\"") == std::string::npos) continue;
-    boost::system::error_code torn;
-    const json::value event = json::parse(line, torn);
-    if (torn || event.as_object().at("event") != "balance") continue;
-    const std::int64_t from = event.at("from_step").as_int64() - 1;
-    shares.erase(shares.lower_bound(from), shares.end());   // steps that an attempt which was cut short had made
-    shares[from] = json::value_to<std::vector<std::int64_t>>(event.at("shares"));
+    ++number;
+    if (line.find("\"event\":\"balance\"") == std::string::npos) continue;
+    if (in.eof()) break;   // the run was killed while it wrote this
+    try {
+      const json::value event = json::parse(line);
+      const std::int64_t from = event.at("from_step").as_int64() - 1;
+      recorded.unit = event.at("unit").as_int64();
+      // Steps that an earlier attempt had made, and this one made again.
+      recorded.by_step.erase(recorded.by_step.lower_bound(from), recorded.by_step.end());
+      recorded.by_step[from] = json::value_to<std::vector<std::int64_t>>(event.at("shares"));
+    } catch (const std::exception& error) {
+      throw DataError(fmt::format("parallel.balance.replay: {}:{} is no record of shares: {}", metrics.string(), number, error.what()));
+    }
   }
-  return shares;
+  return recorded;
 }
 
 }  // namespace tugline

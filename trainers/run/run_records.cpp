@@ -85,13 +85,13 @@ EvalRecord evaluation_from(const json::object& fields) {
 
 RecordedAttempt::Balance balance_from(const json::object& fields) {
   return {whole(fields.at("from_step")), json::value_to<std::vector<std::int64_t>>(fields.at("shares")),
-          json::value_to<std::string>(fields.at("reason"))};
+          json::value_to<std::string>(fields.at("reason")), false};
 }
 
 /// It begins before step `first`: what an earlier attempt did from there on is done once more.
 void undo_from(RecordedAttempt& attempt, std::int64_t first) {
   std::erase_if(attempt.evaluations, [&](const auto& one) { return one.second.step >= first; });
-  if (attempt.balance && attempt.balance->step >= first) attempt.balance.reset();
+  if (attempt.balance && attempt.balance->of_earlier && attempt.balance->step >= first) attempt.balance.reset();
 }
 
 void take(RecordedAttempt& attempt, const json::object& fields, std::size_t keep_steps) {
@@ -102,6 +102,7 @@ void take(RecordedAttempt& attempt, const json::object& fields, std::size_t keep
     attempt.resumed_at.reset();
     attempt.longest_gap = 0;
     attempt.ended = false;
+    if (attempt.balance) attempt.balance->of_earlier = true;
   } else if (attempt.last_time > 0) {
     attempt.longest_gap = std::max(attempt.longest_gap, time - attempt.last_time);
   }

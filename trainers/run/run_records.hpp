@@ -20,6 +20,7 @@ struct RecordedAttempt {
     std::int64_t step = 0;
     std::vector<std::int64_t> shares;  ///< in rank order
     std::string reason;
+    bool of_earlier = false;           ///< an earlier attempt cut it
   };
   std::deque<StepRecord> steps;                   ///< the newest that were recorded, oldest first
   std::map<std::string, EvalRecord> evaluations;  ///< newest per split; of earlier attempts too, unless this one undid them

@@ -118,9 +118,9 @@ std::string restarts_text(const std::vector<PastAttempt>& attempts) {
 
 std::string balance_text(const RecordedAttempt& recorded) {
   if (!recorded.balance) return "";
-  const auto& [step, shares, reason] = *recorded.balance;
-  const std::string numbers = shares.size() <= kMostShares ? fmt::format("{}, ", fmt::join(shares, " | ")) : "";
-  return fmt::format("  shares      {}from step {}: {}\n", numbers, step, reason);
+  const RecordedAttempt::Balance& cut = *recorded.balance;
+  const std::string numbers = cut.shares.size() <= kMostShares ? fmt::format("{}, ", fmt::join(cut.shares, " | ")) : "";
+  return fmt::format("  shares      {}from step {}: {}\n", numbers, cut.step, cut.reason);
 }
 
 }  // namespace

@@ -83,7 +83,11 @@ const WrongYaml kWrongYaml[] = {
     {"overfit:\n  target: 1.5\n", "2:11: overfit.target: expected a number >= 0 and <= 1, found '1.5'"},
     {"optim:\n  name: sdg\n", "2:9: optim.name: expected one of sgd, adam, adamw, adagrad, found 'sdg'; did you mean sgd?"},
     {"optim:\n  name: lamb\n", "2:9: optim.name: expected one of sgd, adam, adamw, adagrad, found 'lamb'"},
-    {"parallel:\n  strategy: async\n", "2:13: parallel.strategy: expected sync, found 'async'"},
+    {"parallel:\n  strategy: async\n", "2:13: parallel.strategy: expected one of sync, local, found 'async'; did you mean sync?"},
+    {"parallel:\n  strategy: local\n  shards: 4\n",
+     "2:13: parallel.shards adds up gradients, and parallel.strategy local has none to add up"},
+    {"train: {stop_signals: [SEGV]}\n",
+     "1:24: train.stop_signals[0]: expected one of USR2, XCPU, ALRM, HUP, QUIT, PWR, found 'SEGV'"},
     // the YAML itself
     {"data:\n\tname: digits\n", "2:6: not valid YAML: indented with a tab; YAML wants spaces"},
     {"data:\n  name: digits\n\tbatch: 3\n", "3:1: not valid YAML: indented with a tab; YAML wants spaces"},

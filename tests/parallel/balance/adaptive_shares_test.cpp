@@ -10,6 +10,8 @@
 #include <functional>
 #include <random>
 
+#include "tugline/core/error.hpp"
+
 namespace tugline {
 namespace {
 
@@ -186,24 +188,51 @@ TEST(AdaptiveShares, ARaggedBatchIsCutAlikeAndTeachesNothing) {
 
 TEST(AdaptiveShares, FewerSamplesThanRanks) {
   Cluster cluster{.fixed_seconds = {0, 0, 0}, .speed = [](std::size_t r, std::int64_t) { return r == 1 ? 0.1 : 1; }, .batch = 2};
-  EXPECT_THAT(cluster.run(50).shares, ElementsAre(0, 1, 1));
+  const auto outcome = cluster.run(50);
+  EXPECT_THAT(outcome.shares, ElementsAre(0, 1, 1));
+  EXPECT_THAT(outcome.changes, ElementsAre());
 }
 
-TEST(AdaptiveShares, GoesOnFromItsState) {
-  const auto speed = [](std::size_t r, std::int64_t) { return r == 1 ? 0.5 : 1; };
-  Cluster first{.fixed_seconds = {0.01, 0.01}, .speed = speed};
-  const auto found = first.run(40).shares;
-  Cluster second{.fixed_seconds = {0.01, 0.01}, .speed = speed};
-  second.rule = std::make_unique<AdaptiveShares>(2, AdaptiveOptions{.global_batch = 256});
-  second.rule->restore(first.rule->state());
-  EXPECT_EQ(second.rule->shares({.global_end = 256}), found);
-  EXPECT_EQ(second.rule->state(), first.rule->state());
-  EXPECT_THAT(second.run(100).changes, ElementsAre());
-  // Of another number of ranks, or another batch: afresh.
+/// However small the share of a slow rank became, and however much of its step is fixed.
+TEST(AdaptiveShares, ARankThatWasSlowComesBack) {
+  for (const std::size_t ranks : {2u, 4u, 8u}) {
+    for (const double fixed_part : {0.0, 0.2, 0.4, 0.6}) {
+      for (const double slowness : {3.0, 5.0, 20.0}) {
+        Cluster cluster{.fixed_seconds = std::vector<double>(ranks, 0.064 * fixed_part / (1 - fixed_part)),
+                        .speed = [&](std::size_t r, std::int64_t step) { return r == 1 && step >= 20 && step < 120 ? 1 / slowness : 1; },
+                        .noise = 0.01, .batch = static_cast<std::int64_t>(64 * ranks)};
+        cluster.run(120);
+        cluster.run(40, 120);
+        const auto after = cluster.run(100, 160);
+        EXPECT_LE(after.seconds / after.ideal_seconds, 1.06) << ranks << " ranks, " << fixed_part << " fixed, " << slowness << " times slower";
+      }
+    }
+  }
+}
+
+TEST(AdaptiveShares, GoesOnFromItsStateAtAnyStep) {
+  const auto speed = [](std::size_t r, std::int64_t step) { return r == 1 ? (step < 100 ? 0.5 : 0.3) : 1; };
+  for (std::int64_t stop = 1; stop < 40; ++stop) {
+    Cluster first{.fixed_seconds = {0.01, 0.01}, .speed = speed};
+    const auto found = first.run(stop).shares;
+    Cluster second{.fixed_seconds = {0.01, 0.01}, .speed = speed};
+    second.rule = std::make_unique<AdaptiveShares>(2, AdaptiveOptions{.global_batch = 256});
+    ASSERT_TRUE(second.rule->restore(first.rule->state()));
+    EXPECT_EQ(second.rule->shares({.global_end = 256}), found);
+    second.run(140 - stop, stop);   // the second speed among them
+    const auto settled = second.run(40, 140);
+    EXPECT_LE(settled.seconds / settled.ideal_seconds, 1.03) << "stopped after " << stop;
+  }
+}
+
+TEST(AdaptiveShares, TheStateOfAnotherJobIsLeftAlone) {
+  Cluster first{.fixed_seconds = {0, 0}, .speed = [](std::size_t r, std::int64_t) { return r == 1 ? 0.5 : 1; }};
+  first.run(40);
   AdaptiveShares other(3, {.global_batch = 256});
-  other.restore(first.rule->state());
+  EXPECT_FALSE(other.restore(first.rule->state()));
   EXPECT_THAT(other.shares({.global_end = 256}), ElementsAre(85, 85, 86));
-  EXPECT_THROW(other.restore("[{\"share\":"), std::exception);
+  EXPECT_THROW(other.restore("[{\"share\":"), CheckpointError);
+  EXPECT_THROW(other.restore("7"), CheckpointError);
 }
 
 }  // namespace

@@ -50,6 +50,7 @@ TEST(Cut, BoundsThatCannotBeKeptGiveWay) {
 TEST(Cut, ByWeight) {
   EXPECT_THAT(cut_by_weight(30, std::vector<double>{1, 0.5}), ElementsAre(20, 10));
   EXPECT_THAT(cut_by_weight(30, std::vector<double>{1, 0, 2}), ElementsAre(10, 0, 20));
+  EXPECT_THAT(cut_by_weight(256, std::vector<double>{1e60, 1e60}), ElementsAre(128, 128));
   EXPECT_THAT(cut_by_weight(31, std::vector<double>{0, 0, 0}), ElementsAre(11, 10, 10));
 }
 
@@ -60,6 +61,7 @@ TEST(Cut, EqualSharesStayEqualAndOthersKeepTheirProportionInARaggedBatch) {
   EXPECT_THAT(scale_shares(15, std::vector<std::int64_t>{60, 30}), ElementsAre(10, 5));
   EXPECT_THAT(scale_shares(3, std::vector<std::int64_t>{90, 5, 5}), ElementsAre(1, 1, 1));
   EXPECT_THAT(scale_shares(10, std::vector<std::int64_t>{12, 4}, 4), ElementsAre(8, 2));
+  EXPECT_THAT(scale_shares(200, std::vector<std::int64_t>{128, 0, 128}, 128), ElementsAre(128, 0, 72));
 }
 
 TEST(Cut, RecordedSharesAreUsedFromTheirStepOn) {

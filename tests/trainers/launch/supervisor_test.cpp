@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "tugline/core/error.hpp"
+#include "tugline/core/signal_number.hpp"
 #include "tugline/tests/support/temporary_folder.hpp"
 #include "tugline/trainers/launch/process_tree.hpp"
 
@@ -140,6 +141,12 @@ TEST_F(SupervisorTest, SigtermAsksToSaveAndStop) {
   EXPECT_EQ(supervise_script("trap 'exit 75' USR1\nkill -TERM $PPID\nwhile :; do sleep 0.01; done\n"), 75);
   EXPECT_THAT(field("next"), ElementsAre("stopped"));
   EXPECT_THAT(field("exit_code"), ElementsAre("75"));
+}
+
+TEST_F(SupervisorTest, ASignalThatTheConfigNamesAsksToo) {
+  options_.stop_signals = {signal_number("XCPU")};
+  EXPECT_EQ(supervise_script("trap 'exit 75' USR1\nkill -XCPU $PPID\nwhile :; do sleep 0.01; done\n"), 75);
+  EXPECT_THAT(field("next"), ElementsAre("stopped"));
 }
 
 TEST_F(SupervisorTest, ARequestThatNobodyHearsIsRepeated) {

@@ -105,13 +105,15 @@ TEST_F(RunRecords, KeepTheNewestAttemptAndWhatItDidNotUndo) {
   EXPECT_FALSE(before.ended);
   EXPECT_EQ(before.longest_gap, 1);
 
+  log().event("balance", {{"from_step", 6}, {"shares", {32, 32}}, {"reason", "as the checkpoint left it"}});
   for (int i = 6; i <= 10; ++i) log().step(step(i));
   log().event("end", {});
   const RecordedAttempt after = read_metrics(file(), 3);
   EXPECT_EQ(numbers(after), (std::vector<std::int64_t>{8, 9, 10}));
   EXPECT_EQ(after.evaluations.size(), 1u);
   EXPECT_EQ(after.evaluations.count("train"), 1u);
-  EXPECT_FALSE(after.balance);
+  ASSERT_TRUE(after.balance);
+  EXPECT_EQ(after.balance->reason, "as the checkpoint left it");
   EXPECT_TRUE(after.ended);
 }
 

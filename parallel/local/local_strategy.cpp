@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/parallel/local/local_strategy.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include "tugline/core/config/run_config.hpp"
+#include "tugline/core/error.hpp"
+#include "tugline/core/optim/clip.hpp"
+#include "tugline/core/optim/optimizer.hpp"
+#include "tugline/core/state/arena.hpp"
+#include "tugline/core/state/bucket_hooks.hpp"
+#include "tugline/parallel/balance/share_rule.hpp"
+#include "tugline/parallel/communicator.hpp"
+#include "tugline/parallel/node/node_memory.hpp"
+#include "tugline/parallel/step_records.hpp"
+#include "tugline/parallel/sync/bucket_sum.hpp"
+#include "tugline/parallel/world.hpp"
+
+namespace tugline {
+
+struct LocalStrategy::Impl {
+  Communicator& control;
+  Arena& arena;
+  Optimizer &inner, &outer;
+  Schedule schedule;
+  StepPlan plan;
+  LocalOptions options;
+  const Clock& clock;
+  BucketHooks hooks;                     // gather this rank's gradients; nothing leaves
+  std::unique_ptr<BucketSum> moves;      // of the parameters
+  std::unique_ptr<BucketSum> states;     // of the inner optimizer's slots: unrounded whatever the wire
+  StepRecords records;
+  int rank, size;
+  std::int64_t step;                     // the next one to hand out
+  Piece current;
+  double nominal_weight = 1;
+  std::vector<at::Tensor> values, gradients;   // of the flats, as far as anything is trained
+  std::vector<at::Tensor> round_start;   // of values
+  double sending_seconds = 0;            // of this step
+  std::int64_t steps_of_round = 0;       // done
+  std::vector<double> weights_of_round;  // per rank
+  std::vector<Range> buckets;
+
+  Impl(Communicator& moves_in, Communicator& control_in, Arena& arena_in, Optimizer& inner_in, Optimizer& outer_in, Schedule schedule_in,
+       StepPlan plan_in, LocalOptions options_in, const Clock& clock_in)
+      : control(control_in), arena(arena_in), inner(inner_in), outer(outer_in), schedule(schedule_in), plan(plan_in),
+        options(std::move(options_in)), clock(clock_in), hooks(arena_in, [](int) {}), moves(make_sum(moves_in, options.exchange)),
+        records(control_in), rank(control_in.rank()), size(control_in.size()), step(options.first_step),
+        weights_of_round(static_cast<std::size_t>(size), 0) {
+    if (has_common_values(options.node.get(), arena)) throw Error("local steps need a copy of the parameters per rank");
+    ExchangeOptions unrounded = options.exchange;
+    unrounded.bfloat16 = false;
+    if (options.average_state && !inner.slots().empty()) states = make_sum(moves_in, unrounded);
+    for (const auto& bucket : arena.buckets()) buckets.push_back(bucket.range);
+    for (const auto& flat : arena.flats()) {
+      gradients.push_back(flat.gradients.defined() ? flat.gradients : flat.values.narrow(0, 0, 0));
+      values.push_back(trained(flat.values, gradients.size() - 1));
+      round_start.push_back(values.back().clone());
+    }
+  }
+
+  std::unique_ptr<BucketSum> make_sum(Communicator& communicator, const ExchangeOptions& exchange) {
+    return options.node ? make_node_sum(options.node, arena, exchange) : make_message_sum(communicator, arena, exchange);
+  }
+  /// Frozen parameters come last in a flat, and have no gradients.
+  at::Tensor trained(const at::Tensor& flat, std::size_t index) const { return flat.narrow(0, 0, gradients[index].numel()); }
+  Piece share(const Piece& global) const {
+    return options.shares ? share_of(global, options.shares->shares(global), rank) : equal_share(global, rank, size);
+  }
+  bool ends_run() const { return current.step + 1 >= plan.total_steps; }
+  bool synchronous() const { return current.step + 1 <= options.sync_steps; }
+  bool ends_round() const { return ends_run() || synchronous() || steps_of_round + 1 >= options.steps; }
+  double gradient_norm(double weight) const;
+  void inner_step(StepFacts& facts, double weight, double norm);
+  void average(BucketSum& sum, const std::vector<at::Tensor>& mine);
+  void outer_step(StepFacts& facts);
+  void average_slot(Optimizer::SlotBuffer& slot);
+};
+
+LocalStrategy::LocalStrategy(Communicator& gradients, Communicator& control, Arena& arena, Optimizer& inner, Optimizer& outer,
+                             Schedule schedule, StepPlan plan, LocalOptions options, const Clock& clock)
+    : impl_(std::make_unique<Impl>(gradients, control, arena, inner, outer, schedule, plan, std::move(options), clock)) {}
+LocalStrategy::~LocalStrategy() = default;
+
+std::optional<Piece> LocalStrategy::next_piece() {
+  if (impl_->step >= impl_->plan.total_steps) return std::nullopt;
+  impl_->current = impl_->share(impl_->plan.global_piece(impl_->step++));
+  return impl_->current;
+}
+
+std::optional<Piece> LocalStrategy::upcoming(const Piece& piece) const {
+  if (piece.step + 1 >= impl_->plan.total_steps) return std::nullopt;
+  return impl_->share(impl_->plan.global_piece(piece.step + 1));
+}
+
+void LocalStrategy::begin_step(int backwards, double nominal_weight) {
+  impl_->arena.rebind_values();
+  impl_->nominal_weight = nominal_weight;
+  impl_->hooks.arm(backwards);
+}
+
+StepFacts LocalStrategy::finish_step(const StepReport& report) {
+  Impl& self = *impl_;
+  const double start = self.clock.seconds();
+  self.hooks.finish();
+  const double norm = self.gradient_norm(report.weight);
+  StepSums sums = self.records.exchange({report, self.current.size(), self.hooks.finite() && std::isfinite(norm), 0});
+  const double exchanged = self.clock.seconds();
+  StepFacts& facts = sums.facts;
+  facts.lr = self.schedule.lr(self.current.step);
+  facts.gradient_norm = norm;
+  facts.finite = facts.finite && sums.finite;
+  // A step that is not finite and may come again leaves the round open.
+  facts.settled = self.ends_round() && (facts.finite || (self.options.settle_skipped && self.ends_run()));
+  self.sending_seconds = 0;
+  if (facts.finite) {   // else nobody steps, and the step may come again
+    self.inner_step(facts, report.weight, norm);
+    ++self.steps_of_round;
+    for (std::size_t r = 0; r < sums.weights.size(); ++r) self.weights_of_round[r] += sums.weights[r];
+  }
+  if (facts.settled && self.steps_of_round > 0) self.outer_step(facts);
+  if (self.options.shares) observe_shares(*self.options.shares, self.current, facts);
+  facts.wait_seconds = std::min(facts.wait_seconds, exchanged - start);
+  facts.exposed_seconds = exchanged - start - facts.wait_seconds + self.sending_seconds;
+  facts.optimizer_seconds = self.clock.seconds() - exchanged - self.sending_seconds;
+  return facts;
+}
+
+/// Of the mean over this rank's own samples; 0 when nobody clips.
+double LocalStrategy::Impl::gradient_norm(double weight) const {
+  if (options.clip_norm <= 0 || weight <= 0) return 0;
+  return std::sqrt(squared_norm(arena, buckets)) * nominal_weight / weight;
+}
+
+void LocalStrategy::Impl::inner_step(StepFacts& facts, double weight, double norm) {
+  if (weight <= 0) return;   // no samples, no opinion
+  // What starts from nothing in each round counts its steps from there, as adam's bias correction needs.
+  const std::int64_t number = options.average_state ? current.step + 1 : steps_of_round + 1;
+  double scale = nominal_weight / weight;
+  if (options.clip_norm > 0) scale *= clip_factor(norm, options.clip_norm);
+  for (const auto& segment : arena.segments()) {
+    if (options.clip_value > 0) clip_by_value(arena, std::span(&segment.range, 1), options.clip_value / scale);
+    inner.step(segment.range, segment.group, facts.lr, number, scale);
+  }
+}
+
+/// The mean of `mine` (a tensor per flat) over all ranks, each weighted by what its samples of the round weigh, is then in the gradients.
+void LocalStrategy::Impl::average(BucketSum& sum, const std::vector<at::Tensor>& mine) {
+  const double start = clock.seconds();
+  const double all = std::accumulate(weights_of_round.begin(), weights_of_round.end(), 0.0);
+  const double weight = all > 0 ? weights_of_round[static_cast<std::size_t>(rank)] / all : 1.0 / size;
+  sum.begin();
+  for (std::size_t f = 0; f < gradients.size(); ++f) at::mul_out(gradients[f], mine[f], at::scalar_tensor(weight, mine[f].options()));
+  for (std::size_t bucket = 0; bucket < buckets.size(); ++bucket) sum.start(static_cast<int>(bucket));
+  sum.finish();
+  sending_seconds += clock.seconds() - start;
+}
+
+void LocalStrategy::Impl::outer_step(StepFacts& facts) {
+  const at::NoGradGuard no_grad;
+  arena.rebind();
+  std::vector<at::Tensor> moved;
+  for (std::size_t f = 0; f < values.size(); ++f) moved.push_back(round_start[f] - values[f]);
+  average(*moves, moved);
+  facts.bytes_sent = moves->bytes();
+  for (std::size_t f = 0; f < values.size(); ++f) values[f].copy_(round_start[f]);
+  if (control.all_reduce(moves->finite() ? 0.0 : 1.0) > 0) {
+    throw AgreedError(ExitCode::internal, fmt::format("step {}: the parameters of some replica are no longer finite; nothing was saved since the "
+                                                      "last checkpoint; lower optim.lr or shorten parallel.local.steps", current.step + 1));
+  }
+  if (synchronous()) {
+    for (std::size_t f = 0; f < values.size(); ++f) values[f].sub_(gradients[f]);
+  } else {
+    // Never the first step of an optimizer: its momentum is zero then, and zero times anything plus the move is what is meant.
+    for (const auto& segment : arena.segments()) outer.step(segment.range, 0, options.outer_lr, 2, 1);
+  }
+  for (std::size_t f = 0; f < values.size(); ++f) round_start[f].copy_(values[f]);
+  for (auto& slot : inner.slots()) {
+    average_slot(slot);
+    if (states) facts.bytes_sent += states->bytes();
+  }
+  steps_of_round = 0;
+  std::fill(weights_of_round.begin(), weights_of_round.end(), 0);
+}
+
+void LocalStrategy::Impl::average_slot(Optimizer::SlotBuffer& slot) {
+  std::vector<at::Tensor> mine;
+  for (std::size_t f = 0; f < slot.buffers.size(); ++f) mine.push_back(trained(slot.buffers[f], f));
+  if (states) average(*states, mine);
+  for (std::size_t f = 0; f < mine.size(); ++f) states ? mine[f].copy_(gradients[f]) : mine[f].zero_();
+}
+
+std::unique_ptr<Optimizer> make_outer_optimizer(double momentum, Arena& arena) {
+  OptimConfig config;
+  config.name = "sgd";
+  config.momentum = momentum;
+  config.nesterov = momentum > 0;
+  config.weight_decay = 0;
+  auto outer = make_optimizer(config, arena);
+  for (auto& slot : outer->slots()) slot.name = "outer_" + slot.name;
+  return outer;
+}
+
+}  // namespace tugline

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/make_strategy.hpp"
+
+#include "tugline/parallel/local/local_strategy.hpp"
+#include "tugline/parallel/world.hpp"
+#include "tugline/trainers/learner.hpp"
+
+namespace tugline {
+namespace {
+
+/// The options that both kinds have.
+template <typename Options>
+Options common_options(const StrategyParts& parts) {
+  Options options;
+  options.clip_norm = parts.config.optim.clip_norm;
+  options.clip_value = parts.config.optim.clip_value;
+  options.first_step = parts.first_step;
+  options.node = parts.learner.node();
+  options.exchange = parts.learner.exchange();
+  options.shares = parts.shares;
+  return options;
+}
+
+}  // namespace
+
+std::unique_ptr<Strategy> make_strategy(const StrategyParts& parts) {
+  World& world = parts.world;
+  Learner& learner = parts.learner;
+  const Schedule schedule(parts.config.optim, {parts.plan.total_steps, parts.plan.steps_per_epoch(), parts.config.data.batch});
+  if (parts.outer == nullptr) {
+    auto options = common_options<SyncOptions>(parts);
+    options.shards = learner.shards();
+    return std::make_unique<SyncStrategy>(world.communicator(), world.control(), learner.parameters(), learner.optimizer(), schedule, parts.plan,
+                                          std::move(options), parts.clock);
+  }
+  const LocalConfig& local = parts.config.parallel.local;
+  auto options = common_options<LocalOptions>(parts);
+  options.steps = local.steps;
+  options.sync_steps = local.sync_steps;
+  options.outer_lr = local.outer_lr;
+  options.average_state = local.state == "average";
+  options.settle_skipped = parts.config.train.nonfinite == "skip";
+  return std::make_unique<LocalStrategy>(world.communicator(), world.control(), learner.parameters(), learner.optimizer(), *parts.outer,
+                                         schedule, parts.plan, std::move(options), parts.clock);
+}
+
+std::unique_ptr<Optimizer> outer_optimizer_of(const ParallelConfig& config, Arena& arena) {
+  return config.strategy == "local" ? make_outer_optimizer(config.local.outer_momentum, arena) : nullptr;
+}
+
+}  // namespace tugline
