@@ -40,7 +40,11 @@ bool read(std::string_view text, Number& number) {
 
 bool assign(Fault& fault, std::string_view key, std::string_view value) {
   if (key == "rank") return read(value, fault.rank);
-  if (key == "step") return read(value, fault.step) && fault.step > 0;
+  if (key == "step") {
+    const auto dash = value.find('-');
+    if (dash == value.npos) return read(value, fault.step) && fault.step > 0;
+    return read(value.substr(0, dash), fault.step) && read(value.substr(dash + 1), fault.last_step) && fault.step > 0 && fault.last_step >= fault.step;
+  }
   if (key == "times") return read(value, fault.times);
   if (key == "seconds") return fault.kind == Fault::Kind::slow && read(value, fault.seconds);
   return false;
@@ -63,7 +67,7 @@ Fault parse_fault(const std::string& text) {
     const auto equals = word.find('=');
     const bool good = equals != word.npos && assign(fault, std::string_view(word).substr(0, equals), std::string_view(word).substr(equals + 1));
     if (!good) {
-      throw UsageError(fmt::format("--inject {}: '{}' is not rank=R, step=S (from 1), times=N or, for slow, seconds=T", text, word));
+      throw UsageError(fmt::format("--inject {}: '{}' is not rank=R, step=S or S-T (from 1), times=N or, for slow, seconds=T", text, word));
     }
   }
   return fault;
@@ -73,6 +77,7 @@ struct FaultInjector::Impl {
   struct Armed {
     Fault fault;
     std::int64_t left = 0;
+    bool told = false;   // a person, once
   };
   std::vector<Armed> faults;
   int rank = 0;
@@ -84,11 +89,12 @@ struct FaultInjector::Impl {
   std::optional<Fault> take(Fault::Kind kind, std::int64_t step) {
     for (Armed& armed : faults) {
       const Fault& fault = armed.fault;
-      const bool now = kind == Fault::Kind::io ? step >= fault.step : step == fault.step;
+      const bool now = step >= fault.step && (kind == Fault::Kind::io || step <= std::max(fault.step, fault.last_step));
       if (fault.kind != kind || fault.rank != rank || !now || armed.left == 0) continue;
       --armed.left;
       std::ofstream(memory, std::ios::app) << fault.text << std::endl;
-      log::error("injected fault: {} at step {}", fault.text, step);
+      if (!armed.told) log::error("injected fault: {} at step {}", fault.text, step);
+      armed.told = true;
       return fault;
     }
     return std::nullopt;
@@ -109,7 +115,8 @@ FaultInjector::FaultInjector(const std::vector<Fault>& faults, int rank, const s
   impl_->rank = rank;
   impl_->memory = folder / "faults.log";
   for (const Fault& fault : faults) {
-    impl_->faults.push_back({fault, fault.times == 0 ? std::numeric_limits<std::int64_t>::max() : fault.times});
+    const std::int64_t steps = std::max(fault.step, fault.last_step) - fault.step + 1;
+    impl_->faults.push_back({fault, fault.times == 0 ? std::numeric_limits<std::int64_t>::max() : fault.times * steps});
   }
   std::ifstream in(impl_->memory);
   for (std::string line; std::getline(in, line);) {

@@ -27,7 +27,8 @@ struct Fault {
   Kind kind = Kind::kill;
   int rank = 0;
   std::int64_t step = 1;       ///< of the run, from 1
-  std::int64_t times = 1;      ///< how often in the whole run, all attempts together; 0: whenever it comes to that step
+  std::int64_t last_step = 0;  ///< the last one that it happens in; 0: `step`
+  std::int64_t times = 1;      ///< how often each in the whole run, all attempts together; 0: whenever it comes to that step
   double seconds = 1;          ///< of `slow`
   std::string text;            ///< as it was given
 };

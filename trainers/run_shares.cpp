@@ -60,6 +60,7 @@ std::string save_shares(const ShareRule& rule, const World& world) {
 
 void log_shares(RunLog& log, std::int64_t step, std::span<const std::int64_t> shares, std::int64_t unit, const std::string& reason) {
   log.event("balance", {{"from_step", step}, {"shares", json::array(shares.begin(), shares.end())}, {"unit", unit}, {"reason", reason}});
+  if (reason == "equal") return;   // nothing to tell a person
   constexpr std::size_t kShown = 16;
   const auto shown = shares.first(std::min(shares.size(), kShown));
   log::info("shares {}{} from step {}: {}", fmt::join(shown, " | "), shares.size() > kShown ? " ..." : "", step, reason);

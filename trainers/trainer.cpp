@@ -403,7 +403,7 @@ TrainResult Trainer::run() {
   const ShareChoice choice = choose_run_shares(config, self.world(), self.parts.learner, self.parts.recorded, self.state.shares);
   self.shares = choice.rule;
   self.share_unit = choice.unit;
-  if (self.shares || self.progress().step > 0) log_shares(self.parts.log, self.progress().step + 1, self.present_cut(), choice.unit, choice.reason);
+  if (self.shares || self.world().size() > 1) log_shares(self.parts.log, self.progress().step + 1, self.present_cut(), choice.unit, choice.reason);
   self.strategy = make_strategy({self.world(), config, self.parts.learner, self.outer.get(), self.plan, self.progress().step, self.shares, self.parts.clock});
   const auto watchdog = self.watch();
   // An earlier attempt may have been asked to stop before this step was evaluated, or cut short after that.

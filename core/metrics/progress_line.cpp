@@ -51,13 +51,12 @@ void ProgressLine::evaluation(const EvalRecord& record) {
   const std::lock_guard lock(mutex_);
   evaluations_[record.split] = record;
   stale_ = true;
-  if (options_.mode != ConsoleMode::live) return;
-  // The live line forgets; what was evaluated stays to be read.
+  // The line forgets; what was evaluated stays to be read.
   std::string text = fmt::format("epoch {}  step {}  {} loss {}", record.epoch, record.step, record.split, number_text(record.loss));
   if (record.accuracy) text += fmt::format("  accuracy {:.2f}%", 100 * *record.accuracy);
   const bool was_drawn = drawn_;
   clear();
-  out_ << text << '\n';
+  out_ << text << std::endl;
   if (was_drawn) show();
 }
 

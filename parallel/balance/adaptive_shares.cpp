@@ -18,6 +18,10 @@ namespace json = boost::json;
 
 constexpr int kWarmUpSteps = 2;   // memory is touched for the first time, code is paged in
 
+std::string change_of(double factor) {
+  return factor > 1 ? fmt::format("{:.2f} times as long as before over", factor) : fmt::format("{:.2f} times as fast as before over", 1 / factor);
+}
+
 /// Boost.JSON 1.81 does not read back every double that it writes.
 std::string exact(double value) { return fmt::format("{}", value); }
 double exact(const json::value& text) {
@@ -50,7 +54,7 @@ std::optional<ShareChange> AdaptiveShares::observe(const Piece& global, std::spa
   for (std::size_t r = 0; r < ranks.size(); ++r) {
     if (shares_[r] == 0) return std::nullopt;   // fewer samples than ranks: nothing to balance
     const double factor = speeds_[r].observe(ranks[r].busy_seconds());
-    if (factor != 1) cause += fmt::format("{}rank {} takes {:.2f} times as long as before", cause.empty() ? "" : ", ", r, factor);
+    if (factor != 1) cause += fmt::format("{}rank {} is {} a step", cause.empty() ? "" : ", ", r, change_of(factor));
   }
   const bool all_known = std::all_of(speeds_.begin(), speeds_.end(), [](const RankSpeed& speed) { return speed.known(); });
   return all_known ? decide(cause) : std::nullopt;
@@ -103,7 +107,8 @@ std::string AdaptiveShares::state() const {
   for (std::size_t r = 0; r < speeds_.size(); ++r) {
     const RankSpeed::Fit& fit = speeds_[r].fit();
     ranks.push_back({{"share", shares_[r]}, {"fixed_seconds", exact(fit.cost.fixed_seconds)},
-                     {"sample_seconds", exact(fit.cost.sample_seconds)}, {"variance", exact(fit.variance)}, {"steps", fit.steps}});
+                     {"sample_seconds", exact(fit.cost.sample_seconds)}, {"usual_fixed_seconds", exact(fit.usual.fixed_seconds)},
+                     {"usual_sample_seconds", exact(fit.usual.sample_seconds)}, {"variance", exact(fit.variance)}, {"steps", fit.steps}});
   }
   return json::serialize(ranks);
 }
@@ -118,8 +123,9 @@ bool AdaptiveShares::restore(const std::string& state) {
       shares.push_back(rank.at("share").as_int64());
       total += shares.back();
       const StepCost cost{exact(rank.at("fixed_seconds")), exact(rank.at("sample_seconds"))};
+      const StepCost usual{exact(rank.at("usual_fixed_seconds")), exact(rank.at("usual_sample_seconds"))};
       speeds.emplace_back(shares.back(), options_.global_batch / std::ssize(shares_),
-                          RankSpeed::Fit{cost, exact(rank.at("variance")), rank.at("steps").as_int64()});
+                          RankSpeed::Fit{cost, usual, exact(rank.at("variance")), rank.at("steps").as_int64()});
     }
   } catch (const std::exception& error) {
     throw CheckpointError(fmt::format("the shares in the checkpoint cannot be read: {}", error.what()));

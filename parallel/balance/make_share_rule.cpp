@@ -68,8 +68,9 @@ void require_fitting(const RecordedShares& recorded, const RunConfig& config, co
     const std::int64_t samples = std::accumulate(shares.begin(), shares.end(), std::int64_t{0});
     const bool too_small = std::any_of(shares.begin(), shares.end(), [&](std::int64_t share) { return share < least_share(config); });
     if (std::ssize(shares) == world.size() && samples == config.data.batch && !too_small) continue;
-    refuse(fmt::format("replay: from step {} on {} has shares {}, which is no cut of {} samples for {} ranks", step + 1, folder,
-                       fmt::join(shares, " | "), config.data.batch, world.size()));
+    refuse(fmt::format("replay: from step {} on {} cut {} samples for {} ranks ({}), and here data.batch is {} for {} ranks{}", step + 1, folder,
+                       samples, shares.size(), fmt::join(shares, " | "), config.data.batch, world.size(),
+                       too_small ? ", each with a sample in every step" : ""));
   }
 }
 
@@ -85,10 +86,12 @@ AdaptiveOptions adaptive_options(const RunConfig& config, const World& world, st
   const std::int64_t ranks = world.size(), units = (options.global_batch + options.unit - 1) / options.unit;
   const std::string of_units = options.unit == 1 ? "" : fmt::format(" in micro-batches of {}", options.unit);
   if (balance.min_share > 1 && (balance.min_share + options.unit - 1) / options.unit > units / ranks) {
-    refuse(fmt::format("min_share: {} samples for each of {} ranks are more than data.batch {}{}", balance.min_share, ranks, config.data.batch, of_units));
+    refuse(fmt::format("min_share: {} samples for each of {} ranks are more than data.batch {}{}; give {} or less", balance.min_share, ranks,
+                       config.data.batch, of_units, units / ranks * options.unit));
   }
   if (balance.max_share > 0 && balance.max_share / options.unit < (units + ranks - 1) / ranks) {
-    refuse(fmt::format("max_share: {} samples for each of {} ranks are fewer than data.batch {}{}", balance.max_share, ranks, config.data.batch, of_units));
+    refuse(fmt::format("max_share: {} samples for each of {} ranks are fewer than data.batch {}{}; give {} or more", balance.max_share, ranks,
+                       config.data.batch, of_units, (units + ranks - 1) / ranks * options.unit));
   }
   if (options.unit > 1 && units < ranks) {
     refuse(fmt::format("unit: data.batch {} is {} micro-batches of {} for {} ranks; some would have nothing to do", config.data.batch, units,

@@ -21,6 +21,7 @@ class RankSpeed {
   /// What continuing needs.
   struct Fit {
     StepCost cost{};
+    StepCost usual{};           ///< as it was when the share was half of the usual one or more; 0: never yet
     double variance = 0.01;     ///< of steps around it, relative
     std::int64_t steps = 0;     ///< observed at this share and speed
   };
@@ -43,6 +44,8 @@ class RankSpeed {
   double uncertainty() const;
 
  private:
+  bool usual() const;
+  void remember();
   void scale(double factor);
   void settle();
   void learn(double seconds);

@@ -123,7 +123,7 @@ TEST_F(BalanceTest, RecordedSharesAreRepeatedToTheBit) {
   expect_parameters_of_one_rank(first);
 
   config_.data.batch = 9;
-  expect_refused("which is no cut of 9 samples for");
+  expect_refused("and here data.batch is 9 for");
   config_.data.batch = 8;
   config_.parallel.balance.replay = (folder_ / "nothing").string();
   EXPECT_THROW(train({.folder = "refused"}), AgreedError);

@@ -87,7 +87,7 @@ RunLog open_log(World& world, const RunConfig& config, const RunPaths& paths, co
   return log;
 }
 
-void write_environment(World& world, const Invocation& invocation, const RunPaths& paths, int threads) {
+void write_environment(World& world, const Invocation& invocation, const RunConfig& config, const RunPaths& paths, int threads) {
   ProgramFacts program{invocation.command_line, {{"libtorch", TORCH_VERSION}}};
   const auto environment = gather_environment(world, program);
   agree(world.control(), [&] {
@@ -95,6 +95,10 @@ void write_environment(World& world, const Invocation& invocation, const RunPath
   });
   log::info("run {}: {} rank{} over {}, {} thread{} each, {}", paths.folder().string(), world.size(), world.size() == 1 ? "" : "s",
             world.communicator().backend(), threads, threads == 1 ? "" : "s", describe_cores(environment));
+  if (config.parallel.strategy == "local") {
+    const LocalConfig& local = config.parallel.local;
+    log::info("local rounds of {} steps, outer step {} with momentum {}", local.steps, local.outer_lr, local.outer_momentum);
+  }
 }
 
 std::string reason_of(const TrainResult& trained, const TrainConfig& config) {
@@ -174,7 +178,7 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
     auto owned_table = std::make_unique<RankTable>(world.hosts());
     const RankTable& table = *owned_table;
     if (world.rank() == 0) log.add(std::move(owned_table));
-    write_environment(world, invocation, run.paths, threads);
+    write_environment(world, invocation, config, run.paths, threads);
     log.event("start", {{"ranks", world.size()}, {"threads", threads}});
     std::optional<FaultInjector> faults;
     if (!words.faults.empty()) faults.emplace(words.faults, world.rank(), run.paths.folder());
@@ -225,7 +229,12 @@ ExitCode train_command(const Invocation& invocation) {
     words.progress = values["progress"].as<std::string>();
     decide_console(gather_console_facts(words.progress));
     if (values.count("inject") == 0) return;
-    for (const auto& text : values["inject"].as<std::vector<std::string>>()) words.faults.push_back(parse_fault(text));
+    for (const auto& text : values["inject"].as<std::vector<std::string>>()) {
+      words.faults.push_back(parse_fault(text));
+      if (words.faults.back().rank >= world.size()) {
+        throw UsageError(fmt::format("--inject {}: there is no rank {} among {}", text, words.faults.back().rank, world.size()));
+      }
+    }
   });
   StopSignal stop;
   const RunConfig config = load_agreed_config(world, arguments.words[0], arguments.overrides);

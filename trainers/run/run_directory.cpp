@@ -130,13 +130,27 @@ std::vector<Line> keyed_lines(const std::string& yaml) {
   return lines;
 }
 
+/// Keys that say who computes what, and how a run is stopped: a run may go on with others.
+bool may_change(const Line& line) { return line.key.starts_with("parallel.balance") || line.key.starts_with("train.stop_signals"); }
+
+template <typename Skip>
+std::string first_difference(std::vector<Line> there, std::vector<Line> here, Skip skip) {
+  std::erase_if(there, skip);
+  std::erase_if(here, skip);
+  const auto [a, b] = std::mismatch(there.begin(), there.end(), here.begin(), here.end(),
+                                    [](const Line& x, const Line& y) { return x.key == y.key && x.value == y.value; });
+  if (a == there.end() && b == here.end()) return "";
+  if (a == there.end()) return fmt::format("{} is not there and {} here", b->key, b->value);
+  if (b == here.end() || a->key != b->key) return fmt::format("{} is {} there and not here", a->key, a->value);
+  return fmt::format("{} is {} there and {} here", a->key, a->value, b->value);
+}
+
 RunState state_of(const RunPaths& run, const std::string& config_yaml) {
   if (!fs::exists(run.config())) return RunState::created;
-  const std::string difference = first_difference(read_text(run.config()), config_yaml);
+  const std::string difference = first_difference(keyed_lines(read_text(run.config())), keyed_lines(config_yaml), may_change);
   if (!difference.empty()) {
-    throw ConfigError(
-        fmt::format("{} holds a run with another config ({}); give another --run-dir, or --fresh to delete that run",
-                    run.folder().string(), difference));
+    throw ConfigError(fmt::format("{} holds a run with another config ({}); give another --run-dir (train.init_from takes one of its checkpoints "
+                                  "as weights to begin with), or --fresh to delete that run", run.folder().string(), difference));
   }
   const auto result = read_result(run.result());
   return result && result->status == Result::kDone ? RunState::finished : RunState::resumed;
@@ -145,13 +159,7 @@ RunState state_of(const RunPaths& run, const std::string& config_yaml) {
 }  // namespace
 
 std::string first_difference(const std::string& yaml_there, const std::string& yaml_here) {
-  const std::vector<Line> there = keyed_lines(yaml_there), here = keyed_lines(yaml_here);
-  const auto [a, b] = std::mismatch(there.begin(), there.end(), here.begin(), here.end(),
-                                    [](const Line& x, const Line& y) { return x.key == y.key && x.value == y.value; });
-  if (a == there.end() && b == here.end()) return "";
-  if (a == there.end()) return fmt::format("{} is not there and {} here", b->key, b->value);
-  if (b == here.end() || a->key != b->key) return fmt::format("{} is {} there and not here", a->key, a->value);
-  return fmt::format("{} is {} there and {} here", a->key, a->value, b->value);
+  return first_difference(keyed_lines(yaml_there), keyed_lines(yaml_here), [](const Line&) { return false; });
 }
 
 /// mkdir decides who gets a name that two jobs want.
