@@ -107,8 +107,8 @@ std::string AdaptiveShares::state() const {
   for (std::size_t r = 0; r < speeds_.size(); ++r) {
     const RankSpeed::Fit& fit = speeds_[r].fit();
     ranks.push_back({{"share", shares_[r]}, {"fixed_seconds", exact(fit.cost.fixed_seconds)},
-                     {"sample_seconds", exact(fit.cost.sample_seconds)}, {"usual_fixed_seconds", exact(fit.usual.fixed_seconds)},
-                     {"usual_sample_seconds", exact(fit.usual.sample_seconds)}, {"variance", exact(fit.variance)}, {"steps", fit.steps}});
+                     {"sample_seconds", exact(fit.cost.sample_seconds)},
+                     {"usual_sample_seconds", exact(fit.usual_sample_seconds)}, {"variance", exact(fit.variance)}, {"steps", fit.steps}});
   }
   return json::serialize(ranks);
 }
@@ -123,9 +123,8 @@ bool AdaptiveShares::restore(const std::string& state) {
       shares.push_back(rank.at("share").as_int64());
       total += shares.back();
       const StepCost cost{exact(rank.at("fixed_seconds")), exact(rank.at("sample_seconds"))};
-      const StepCost usual{exact(rank.at("usual_fixed_seconds")), exact(rank.at("usual_sample_seconds"))};
       speeds.emplace_back(shares.back(), options_.global_batch / std::ssize(shares_),
-                          RankSpeed::Fit{cost, usual, exact(rank.at("variance")), rank.at("steps").as_int64()});
+                          RankSpeed::Fit{cost, exact(rank.at("usual_sample_seconds")), exact(rank.at("variance")), rank.at("steps").as_int64()});
     }
   } catch (const std::exception& error) {
     throw CheckpointError(fmt::format("the shares in the checkpoint cannot be read: {}", error.what()));

@@ -44,7 +44,7 @@ double RankSpeed::observe(double seconds) {
   if (std::abs(far_) >= kJumpSteps) {
     const double factor = median(recent_) / this->seconds();
     scale(factor);
-    if (factor < 1 && !usual()) remember();
+    if (factor < 1 && !has_usual_share()) remember();
     fit_.steps = kSettleSteps;
     far_ = 0;
     anchor_ = {};
@@ -55,7 +55,7 @@ double RankSpeed::observe(double seconds) {
   scale(1 + gain * inside);
   fit_.variance += gain * (inside * inside - fit_.variance);
   if (fit_.steps == kSecondLook) learn(this->seconds());
-  if (usual() && far_ == 0) fit_.usual = fit_.cost;
+  if (has_usual_share() && far_ == 0) fit_.usual_sample_seconds = fit_.cost.sample_seconds;
   return 1;
 }
 
@@ -67,14 +67,12 @@ void RankSpeed::move(std::int64_t share) {
   share_ = share;
 }
 
-bool RankSpeed::usual() const { return 2 * share_ >= usual_share_; }
-
 /// A rank that becomes faster while its share is small may have lost a delay of fixed length, which says nothing about samples: it is not
 /// believed to be faster at them than it was when it had more.
 void RankSpeed::remember() {
-  if (!(fit_.usual.sample_seconds > fit_.cost.sample_seconds)) return;
-  const double fixed = seconds() - fit_.usual.sample_seconds * static_cast<double>(share_);
-  fit_.cost = {std::max(fixed, 0.0), fit_.usual.sample_seconds};
+  if (!(fit_.usual_sample_seconds > fit_.cost.sample_seconds)) return;
+  const double fixed = seconds() - fit_.usual_sample_seconds * static_cast<double>(share_);
+  fit_.cost = {std::max(fixed, 0.0), fit_.usual_sample_seconds};
 }
 
 void RankSpeed::scale(double factor) {

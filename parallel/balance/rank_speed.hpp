@@ -21,7 +21,7 @@ class RankSpeed {
   /// What continuing needs.
   struct Fit {
     StepCost cost{};
-    StepCost usual{};           ///< as it was when the share was half of the usual one or more; 0: never yet
+    double usual_sample_seconds = 0;   ///< as it was when the share was half of the usual one or more; 0: never yet
     double variance = 0.01;     ///< of steps around it, relative
     std::int64_t steps = 0;     ///< observed at this share and speed
   };
@@ -44,7 +44,7 @@ class RankSpeed {
   double uncertainty() const;
 
  private:
-  bool usual() const;
+  bool has_usual_share() const { return 2 * share_ >= usual_share_; }
   void remember();
   void scale(double factor);
   void settle();

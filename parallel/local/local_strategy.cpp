@@ -14,9 +14,9 @@
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/core/state/arena.hpp"
 #include "tugline/core/state/bucket_hooks.hpp"
-#include "tugline/parallel/balance/share_rule.hpp"
 #include "tugline/parallel/communicator.hpp"
 #include "tugline/parallel/node/node_memory.hpp"
+#include "tugline/parallel/piece_cutter.hpp"
 #include "tugline/parallel/step_records.hpp"
 #include "tugline/parallel/sync/bucket_sum.hpp"
 #include "tugline/parallel/world.hpp"
@@ -28,7 +28,7 @@ struct LocalStrategy::Impl {
   Arena& arena;
   Optimizer &inner, &outer;
   Schedule schedule;
-  StepPlan plan;
+  PieceCutter pieces;
   LocalOptions options;
   const Clock& clock;
   BucketHooks hooks;                     // gather this rank's gradients; nothing leaves
@@ -36,8 +36,6 @@ struct LocalStrategy::Impl {
   std::unique_ptr<BucketSum> states;     // of the inner optimizer's slots: unrounded whatever the wire
   StepRecords records;
   int rank, size;
-  std::int64_t step;                     // the next one to hand out
-  Piece current;
   double nominal_weight = 1;
   std::vector<at::Tensor> values, gradients;   // of the flats, as far as anything is trained
   std::vector<at::Tensor> round_start;   // of values
@@ -48,9 +46,9 @@ struct LocalStrategy::Impl {
 
   Impl(Communicator& moves_in, Communicator& control_in, Arena& arena_in, Optimizer& inner_in, Optimizer& outer_in, Schedule schedule_in,
        StepPlan plan_in, LocalOptions options_in, const Clock& clock_in)
-      : control(control_in), arena(arena_in), inner(inner_in), outer(outer_in), schedule(schedule_in), plan(plan_in),
-        options(std::move(options_in)), clock(clock_in), hooks(arena_in, [](int) {}), moves(make_sum(moves_in, options.exchange)),
-        records(control_in), rank(control_in.rank()), size(control_in.size()), step(options.first_step),
+      : control(control_in), arena(arena_in), inner(inner_in), outer(outer_in), schedule(schedule_in),
+        pieces(moves_in, plan_in, {.first_step = options_in.first_step, .shares = options_in.shares}), options(std::move(options_in)), clock(clock_in), hooks(arena_in, [](int) {}), moves(make_sum(moves_in, options.exchange)),
+        records(control_in), rank(control_in.rank()), size(control_in.size()),
         weights_of_round(static_cast<std::size_t>(size), 0) {
     if (has_common_values(options.node.get(), arena)) throw Error("local steps need a copy of the parameters per rank");
     ExchangeOptions unrounded = options.exchange;
@@ -69,12 +67,8 @@ struct LocalStrategy::Impl {
   }
   /// Frozen parameters come last in a flat, and have no gradients.
   at::Tensor trained(const at::Tensor& flat, std::size_t index) const { return flat.narrow(0, 0, gradients[index].numel()); }
-  Piece share(const Piece& global) const {
-    return options.shares ? share_of(global, options.shares->shares(global), rank) : equal_share(global, rank, size);
-  }
-  bool ends_run() const { return current.step + 1 >= plan.total_steps; }
-  bool synchronous() const { return current.step + 1 <= options.sync_steps; }
-  bool ends_round() const { return ends_run() || synchronous() || steps_of_round + 1 >= options.steps; }
+  bool synchronous() const { return pieces.current().step + 1 <= options.sync_steps; }
+  bool ends_round() const { return pieces.at_last_step() || synchronous() || steps_of_round + 1 >= options.steps; }
   double gradient_norm(double weight) const;
   void inner_step(StepFacts& facts, double weight, double norm);
   void average(BucketSum& sum, const std::vector<at::Tensor>& mine);
@@ -87,16 +81,8 @@ LocalStrategy::LocalStrategy(Communicator& gradients, Communicator& control, Are
     : impl_(std::make_unique<Impl>(gradients, control, arena, inner, outer, schedule, plan, std::move(options), clock)) {}
 LocalStrategy::~LocalStrategy() = default;
 
-std::optional<Piece> LocalStrategy::next_piece() {
-  if (impl_->step >= impl_->plan.total_steps) return std::nullopt;
-  impl_->current = impl_->share(impl_->plan.global_piece(impl_->step++));
-  return impl_->current;
-}
-
-std::optional<Piece> LocalStrategy::upcoming(const Piece& piece) const {
-  if (piece.step + 1 >= impl_->plan.total_steps) return std::nullopt;
-  return impl_->share(impl_->plan.global_piece(piece.step + 1));
-}
+std::optional<Piece> LocalStrategy::next_piece() { return impl_->pieces.next(); }
+std::optional<Piece> LocalStrategy::upcoming(const Piece& piece) const { return impl_->pieces.upcoming(piece); }
 
 void LocalStrategy::begin_step(int backwards, double nominal_weight) {
   impl_->arena.rebind_values();
@@ -109,14 +95,14 @@ StepFacts LocalStrategy::finish_step(const StepReport& report) {
   const double start = self.clock.seconds();
   self.hooks.finish();
   const double norm = self.gradient_norm(report.weight);
-  StepSums sums = self.records.exchange({report, self.current.size(), self.hooks.finite() && std::isfinite(norm), 0});
+  StepSums sums = self.records.exchange({report, self.pieces.current().size(), self.hooks.finite() && std::isfinite(norm), 0});
   const double exchanged = self.clock.seconds();
   StepFacts& facts = sums.facts;
-  facts.lr = self.schedule.lr(self.current.step);
+  facts.lr = self.schedule.lr(self.pieces.current().step);
   facts.gradient_norm = norm;
   facts.finite = facts.finite && sums.finite;
   // A step that is not finite and may come again leaves the round open.
-  facts.settled = self.ends_round() && (facts.finite || (self.options.settle_skipped && self.ends_run()));
+  facts.settled = self.ends_round() && (facts.finite || (self.options.settle_skipped && self.pieces.at_last_step()));
   self.sending_seconds = 0;
   if (facts.finite) {   // else nobody steps, and the step may come again
     self.inner_step(facts, report.weight, norm);
@@ -124,7 +110,7 @@ StepFacts LocalStrategy::finish_step(const StepReport& report) {
     for (std::size_t r = 0; r < sums.weights.size(); ++r) self.weights_of_round[r] += sums.weights[r];
   }
   if (facts.settled && self.steps_of_round > 0) self.outer_step(facts);
-  if (self.options.shares) observe_shares(*self.options.shares, self.current, facts);
+  if (self.options.shares) observe_shares(*self.options.shares, self.pieces.current(), facts);
   facts.wait_seconds = std::min(facts.wait_seconds, exchanged - start);
   facts.exposed_seconds = exchanged - start - facts.wait_seconds + self.sending_seconds;
   facts.optimizer_seconds = self.clock.seconds() - exchanged - self.sending_seconds;
@@ -140,7 +126,7 @@ double LocalStrategy::Impl::gradient_norm(double weight) const {
 void LocalStrategy::Impl::inner_step(StepFacts& facts, double weight, double norm) {
   if (weight <= 0) return;   // no samples, no opinion
   // What starts from nothing in each round counts its steps from there, as adam's bias correction needs.
-  const std::int64_t number = options.average_state ? current.step + 1 : steps_of_round + 1;
+  const std::int64_t number = options.average_state ? pieces.current().step + 1 : steps_of_round + 1;
   double scale = nominal_weight / weight;
   if (options.clip_norm > 0) scale *= clip_factor(norm, options.clip_norm);
   for (const auto& segment : arena.segments()) {
@@ -171,7 +157,7 @@ void LocalStrategy::Impl::outer_step(StepFacts& facts) {
   for (std::size_t f = 0; f < values.size(); ++f) values[f].copy_(round_start[f]);
   if (control.all_reduce(moves->finite() ? 0.0 : 1.0) > 0) {
     throw AgreedError(ExitCode::internal, fmt::format("step {}: the parameters of some replica are no longer finite; nothing was saved since the "
-                                                      "last checkpoint; lower optim.lr or shorten parallel.local.steps", current.step + 1));
+                                                      "last checkpoint; lower optim.lr or shorten parallel.local.steps", pieces.current().step + 1));
   }
   if (synchronous()) {
     for (std::size_t f = 0; f < values.size(); ++f) values[f].sub_(gradients[f]);

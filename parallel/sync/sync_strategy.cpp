@@ -12,8 +12,8 @@
 #include "tugline/core/optim/clip.hpp"
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/core/state/arena.hpp"
-#include "tugline/parallel/balance/share_rule.hpp"
 #include "tugline/parallel/node/node_memory.hpp"
+#include "tugline/parallel/piece_cutter.hpp"
 #include "tugline/parallel/step_records.hpp"
 #include "tugline/parallel/sync/bucket_reducer.hpp"
 
@@ -23,13 +23,10 @@ struct SyncStrategy::Impl {
   Arena& arena;
   Optimizer& optimizer;
   Schedule schedule;
-  StepPlan plan;
+  PieceCutter pieces;
   SyncOptions options;
   const Clock& clock;
   BucketReducer reducer;
-  int rank, size;
-  std::int64_t step;          // the next one to hand out
-  Piece current;
   double nominal_weight = 1;
   StepRecords records;
   bool common;                             // parameters are a copy for all ranks of the host
@@ -38,11 +35,10 @@ struct SyncStrategy::Impl {
 
   Impl(Communicator& gradients, Communicator& control_in, Arena& arena_in, Optimizer& optimizer_in, Schedule schedule_in,
        StepPlan plan_in, SyncOptions options_in, const Clock& clock_in)
-      : control(control_in), arena(arena_in), optimizer(optimizer_in), schedule(schedule_in), plan(plan_in),
-        options(std::move(options_in)), clock(clock_in),
+      : control(control_in), arena(arena_in), optimizer(optimizer_in), schedule(schedule_in),
+        pieces(gradients, plan_in, {options_in.first_step, options_in.shards, options_in.shares}), options(std::move(options_in)), clock(clock_in),
         reducer(arena_in, make_sum(gradients), control_in, options.shards / gradients.size(), clock_in),
-        rank(gradients.rank()), size(gradients.size()), step(options.first_step), records(control_in),
-        common(has_common_values(options.node.get(), arena)) {
+        records(control_in), common(has_common_values(options.node.get(), arena)) {
     if (common && options.shards > 0) throw Error("shards need a copy of the parameters per rank");
     if (common && !optimizer.elementwise()) {
       throw Error("this optimizer steps whole tensors only: give each rank its own copy of the parameters");
@@ -64,10 +60,6 @@ struct SyncStrategy::Impl {
     options.exchange.pairwise = options.shards > 0;
     return options.node ? make_node_sum(options.node, arena, options.exchange) : make_message_sum(gradients, arena, options.exchange);
   }
-  Piece share(const Piece& global) const {
-    if (options.shards > 0) return shards_of(global, options.shards, rank, size);
-    return options.shares ? share_of(global, options.shares->shares(global), rank) : equal_share(global, rank, size);
-  }
   void check_gradients(StepFacts& facts, double squares) const;
   void step_optimizer(StepFacts& facts);
 };
@@ -77,16 +69,8 @@ SyncStrategy::SyncStrategy(Communicator& gradients, Communicator& control, Arena
     : impl_(std::make_unique<Impl>(gradients, control, arena, optimizer, schedule, plan, std::move(options), clock)) {}
 SyncStrategy::~SyncStrategy() = default;
 
-std::optional<Piece> SyncStrategy::next_piece() {
-  if (impl_->step >= impl_->plan.total_steps) return std::nullopt;
-  impl_->current = impl_->share(impl_->plan.global_piece(impl_->step++));
-  return impl_->current;
-}
-
-std::optional<Piece> SyncStrategy::upcoming(const Piece& piece) const {
-  if (piece.step + 1 >= impl_->plan.total_steps) return std::nullopt;
-  return impl_->share(impl_->plan.global_piece(piece.step + 1));
-}
+std::optional<Piece> SyncStrategy::next_piece() { return impl_->pieces.next(); }
+std::optional<Piece> SyncStrategy::upcoming(const Piece& piece) const { return impl_->pieces.upcoming(piece); }
 
 void SyncStrategy::begin_step(int backwards, double nominal_weight) {
   impl_->arena.rebind_values();
@@ -103,18 +87,18 @@ StepFacts SyncStrategy::finish_step(const StepReport& reported) {
   report.compute_seconds -= added;
   report.cpu_seconds = std::max(0.0, report.cpu_seconds - added);
   self.reducer.finish();
-  StepSums sums = self.records.exchange({report, self.current.size(), self.reducer.finite(),
+  StepSums sums = self.records.exchange({report, self.pieces.current().size(), self.reducer.finite(),
                                          self.options.clip_norm > 0 ? squared_norm(self.arena, self.watched) : 0});
   const double exchanged = self.clock.seconds();
 
   StepFacts& facts = sums.facts;
   facts.bytes_sent = self.reducer.sum().bytes();
-  facts.lr = self.schedule.lr(self.current.step);
+  facts.lr = self.schedule.lr(self.pieces.current().step);
   // Each rank has looked at its part; every rank adds up the same records and comes to the same answer.
   facts.finite = facts.finite && (sums.finite || facts.weight <= 0);
   self.check_gradients(facts, sums.squares);
   self.step_optimizer(facts);
-  if (self.options.shares) observe_shares(*self.options.shares, self.current, facts);
+  if (self.options.shares) observe_shares(*self.options.shares, self.pieces.current(), facts);
   if (self.common) self.options.node->barrier();   // all see what all have stepped
   // What a rank spends here is first waiting for slower ranks, and only beyond that communication.
   facts.wait_seconds = std::min(facts.wait_seconds, exchanged - start);
@@ -140,7 +124,7 @@ void SyncStrategy::Impl::step_optimizer(StepFacts& facts) {
   if (options.clip_norm > 0) scale *= clip_factor(facts.gradient_norm, options.clip_norm);
   for (const auto& segment : segments) {
     if (options.clip_value > 0) clip_by_value(arena, std::span(&segment.range, 1), options.clip_value / scale);
-    optimizer.step(segment.range, segment.group, facts.lr, current.step + 1, scale);
+    optimizer.step(segment.range, segment.group, facts.lr, pieces.current().step + 1, scale);
   }
 }
 
