@@ -228,7 +228,7 @@ TEST(AdaptiveShares, ADelayThatGoesAwayIsNoSpeed) {
       rule.observe(piece, parts);
       if (step >= 120) lost += longest / (0.0005 + 5e-5 * 32) - 1;
     }
-    EXPECT_LE(lost, 6) << ranks << " ranks";
+    EXPECT_LE(lost, 3) << ranks << " ranks";
     const auto shares = rule.shares({.step = 300, .global_end = static_cast<std::int64_t>(32 * ranks)});
     for (const std::int64_t share : shares) EXPECT_NEAR(static_cast<double>(share), 32, 1.01);
   }
