@@ -20,7 +20,7 @@ struct StepPart {
 
 /// What all ranks said.
 struct StepSums {
-  StepFacts facts;            ///< but for lr, bytes, norm, and the seconds of what is not known yet
+  StepFacts facts;            ///< of one step, but for lr, bytes, norm, and the seconds of what is not known yet
   bool finite = true;         ///< all gradients are
   double squares = 0;
   std::vector<double> weights;   ///< per rank

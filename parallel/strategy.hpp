@@ -7,6 +7,7 @@
 
 #include "tugline/core/data/sample_order.hpp"
 #include "tugline/core/metrics/rank_step.hpp"
+#include "tugline/core/metrics/staleness.hpp"
 #include "tugline/parallel/balance/share_rule.hpp"
 
 namespace tugline {
@@ -30,39 +31,50 @@ struct StepReport {
 /// Adds up weight, loss_sum, correct and counted of the reports as a fixed tree does: (1 + 2) + (3 + 4), missing ones being zero.
 StepReport add_pairwise(std::vector<StepReport> reports);
 
-/// What all ranks know after a step.
-struct StepFacts {
+/// A step of which all samples have been computed on, by whichever ranks.
+struct GlobalStep {
+  Piece piece;                ///< the global batch
   double weight = 0;          ///< of the global batch
-  double loss = 0;            ///< mean over the global batch, before the step
+  double loss = 0;            ///< mean over the global batch, as each sample was met
   double correct = 0, counted = 0;   ///< over the global batch
   double gradient_norm = 0;   ///< 0 when nobody asked for it
-  bool finite = true;         ///< false: some loss or gradient was not; parameters are untouched
+  bool finite = true;         ///< false: some loss or gradient was not, and has moved no parameter
   int nonfinite_rank = -1;    ///< the lowest rank whose loss was not finite; -1: a gradient alone
-  bool settled = true;        ///< all ranks hold the same parameters now: a time to evaluate, save and stop
+  double lr = 0;
+  std::vector<RankStep> ranks;        ///< each rank's part: who is waited for
+  std::optional<Staleness> staleness; ///< of the gradients, where they may be computed on old parameters
+};
+
+/// What a rank knows when it has finished its piece.
+struct StepFacts {
+  std::vector<GlobalStep> steps;   ///< that are over now and were not before, in order; where ranks finish together, just the one
+  bool finite = true;         ///< false: the loss or gradient of some rank that finishes with this one was not; it has moved no parameter
+  int nonfinite_rank = -1;    ///< the lowest rank whose loss was not finite; -1: a gradient alone
+  bool alone = false;         ///< no rank finishes with this one: they meet when they settle
+  bool settled = true;        ///< all ranks are here and hold the same parameters: a time to evaluate, save and stop
   StopReason stop = StopReason::none;
   bool save = false;          ///< somebody's checkpoint is due
-  double lr = 0;
   // seconds of this rank
   double data_seconds = 0, compute_seconds = 0, exposed_seconds = 0, wait_seconds = 0, optimizer_seconds = 0;
   std::int64_t bytes_sent = 0;
-  std::vector<RankStep> ranks;        ///< each rank's part: who is waited for
   std::optional<ShareChange> share_change;   ///< the next step is cut otherwise
 };
 
 /// How ranks work together. The training loop asks for the next piece, runs forward and backward on it (seeded with
-/// 1 / `nominal weight of the global batch`), and finishes the step. All calls from one thread; next_piece and
-/// finish_step are collective, in one order.
+/// 1 / `nominal weight of the global batch`), and finishes the step. All calls from one thread. Where ranks make each step together,
+/// next_piece and finish_step are collective, in one order; elsewhere they meet when they settle.
 class Strategy {
  public:
   virtual ~Strategy() = default;
-  /// The next piece of the sample order; nullopt when the run's steps have all been handed out.
+  /// The next piece of the sample order, perhaps an empty one; nullopt when the run's steps have all been handed out and have settled.
   virtual std::optional<Piece> next_piece() = 0;
   /// What next_piece will probably return after `piece`, for the loader; nullopt after the last.
   virtual std::optional<Piece> upcoming(const Piece& piece) const = 0;
   /// Forgets the gradients, which `backwards` calls of backward() will then fill; buckets leave during the last of them
   /// (0: this rank's piece is empty). `nominal_weight` is what backward is seeded with the inverse of, equal on all ranks.
   virtual void begin_step(int backwards, double nominal_weight) = 0;
-  /// Waits for the buckets, exchanges the records, and steps the optimizer when all is finite.
+  /// Waits for the buckets, exchanges the records, and steps the optimizer when all is finite. What is not may be tried again, from
+  /// begin_step() on; who asks for the next piece instead leaves it out.
   virtual StepFacts finish_step(const StepReport& report) = 0;
 };
 

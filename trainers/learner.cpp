@@ -111,16 +111,25 @@ void Learner::make_arenas(const RunConfig& config, World& world, ParameterCopies
   buffers_ = std::make_unique<Arena>(named_buffers_of(*model_), ArenaOptions{});
   // Across hosts, shards are added up by message.
   const bool wanted = config.parallel.shared_memory != "off" && (shards_ == 0 || world.num_hosts() == 1);
+  const bool async = copies == ParameterCopies::per_host && config.parallel.strategy == "async";
   with_node_team(world, wanted, [&](std::shared_ptr<NodeTeam> team) {
     ArenaOptions options = parameter_options(named, config);
     const bool one_copy = team && copies == ParameterCopies::per_host && config.parallel.shared_memory == "auto" && shards_ == 0 &&
                           config.parallel.strategy == "sync";
-    if (team) options.allocator = one_copy ? shared_everything(team) : shared_gradients(team);
+    if (team && !async) options.allocator = one_copy ? shared_everything(team) : shared_gradients(team);
+    if (async) options.allocator = shared_but_values(team);
     options.values_are_there = one_copy && team->rank() != 0;
     node_ = std::move(team);
     parameters_ = std::make_unique<Arena>(named, options);
-    optimizer_ = make_optimizer(config.optim, *parameters_);
+    common_ = async ? parameters_->like("common parameters") : std::vector<at::Tensor>();
+    optimizer_ = make_optimizer(config.optim, *parameters_, common_);
   });
+  if (!async || world.size() == 1) return;
+  const std::string instead = "; use parallel.strategy sync or local";
+  if (!node_) throw AgreedError(ExitCode::config, "parallel.strategy async needs ranks that share memory" + instead);
+  if (world.num_hosts() > 1) {
+    throw AgreedError(ExitCode::config, fmt::format("parallel.strategy async is for the ranks of one host, and these are on {}{}", world.num_hosts(), instead));
+  }
 }
 
 void Learner::init_from(const std::string& file, World& world) {

@@ -42,6 +42,8 @@ class Learner {
   Optimizer& optimizer() { return *optimizer_; }
   /// Where the gradients of all ranks lie; null when they go by message. For SyncOptions.
   const std::shared_ptr<NodeTeam>& node() const { return node_; }
+  /// What the optimizer steps instead of the arena's values: one copy for all ranks. Empty where it steps those (AsyncStrategy).
+  const std::vector<at::Tensor>& common() const { return common_; }
   /// How gradients go that do not lie there.
   const ExchangeOptions& exchange() const { return exchange_; }
   /// parallel.shards
@@ -89,6 +91,7 @@ class Learner {
   std::shared_ptr<NodeTeam> node_;
   std::unique_ptr<Arena> parameters_;
   std::unique_ptr<Arena> buffers_;
+  std::vector<at::Tensor> common_;   // per flat
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Communicator> batch_norm_;   // sync batch norm talks on a channel of its own ...
   double waited_ = 0, waited_cpu_ = 0;         // ... in these seconds of the current step: no work of this rank

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/trainers/make_strategy.hpp"
 
+#include "tugline/parallel/async/async_strategy.hpp"
 #include "tugline/parallel/local/local_strategy.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/learner.hpp"
@@ -21,12 +22,31 @@ Options common_options(const StrategyParts& parts) {
   return options;
 }
 
+std::unique_ptr<Strategy> make_async_strategy(const StrategyParts& parts, const Schedule& schedule) {
+  const AsyncConfig& async = parts.config.parallel.async;
+  AsyncOptions options;
+  options.staleness = async.staleness;
+  options.pieces_per_step = async.pieces;
+  options.staleness_power = async.staleness_power;
+  options.clip_norm = parts.config.optim.clip_norm;
+  options.clip_value = parts.config.optim.clip_value;
+  options.first_step = parts.first_step;
+  options.node = parts.learner.node();
+  options.meet_after = parts.meet_after;
+  options.record = parts.record;
+  options.repeat = parts.repeat;
+  Learner& learner = parts.learner;
+  return std::make_unique<AsyncStrategy>(parts.world.communicator(), parts.world.control(), learner.parameters(), learner.optimizer(),
+                                         learner.common(), schedule, parts.plan, std::move(options), parts.clock);
+}
+
 }  // namespace
 
 std::unique_ptr<Strategy> make_strategy(const StrategyParts& parts) {
   World& world = parts.world;
   Learner& learner = parts.learner;
   const Schedule schedule(parts.config.optim, {parts.plan.total_steps, parts.plan.steps_per_epoch(), parts.config.data.batch});
+  if (parts.config.parallel.strategy == "async") return make_async_strategy(parts, schedule);
   if (parts.outer == nullptr) {
     auto options = common_options<SyncOptions>(parts);
     options.shards = learner.shards();

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "tugline/core/clock.hpp"
 #include "tugline/parallel/balance/share_rule.hpp"
@@ -13,6 +15,7 @@ namespace tugline {
 class Learner;
 class World;
 struct ParallelConfig;
+struct RecordedUpdates;
 struct RunConfig;
 
 /// What a strategy is made of; all must outlive it.
@@ -25,6 +28,9 @@ struct StrategyParts {
   std::int64_t first_step;               ///< where a resumed run goes on
   std::shared_ptr<ShareRule> shares;     ///< null: equal ones
   const Clock& clock;
+  std::function<bool(std::int64_t steps)> meet_after;               ///< see AsyncOptions; these are for async alone
+  std::function<void(const std::string& line)> record;
+  std::shared_ptr<const RecordedUpdates> repeat;
 };
 
 /// parallel.strategy. Collective where ranks share memory.

@@ -48,18 +48,29 @@ std::string NonfiniteCause::sentence() const {
   return text + fmt::format(" (its samples: {}{})", fmt::join(shown, ", "), samples.size() > kShown ? ", ..." : "");
 }
 
+namespace {
+
+NonfiniteCause parse(const std::string& text, int rank) {
+  NonfiniteCause cause;
+  if (text.empty()) return cause;
+  const json::object fields = json::parse(text).as_object();
+  cause.rank = rank;
+  cause.loss = std::strtod(fields.at("loss").as_string().c_str(), nullptr);
+  cause.parameter = std::string(fields.at("parameter").as_string());
+  for (const json::value& sample : fields.at("samples").as_array()) cause.samples.push_back(sample.as_int64());
+  return cause;
+}
+
+}  // namespace
+
+NonfiniteCause find_nonfinite_here(Learner& learner, Loader& loader, const SampleOrder& order, const Piece& piece, int rank) {
+  return parse(look(learner, loader, order, piece), rank);
+}
+
 NonfiniteCause find_nonfinite(Learner& learner, Loader& loader, const SampleOrder& order, const Piece& piece, World& world) {
   NonfiniteCause cause;
   const auto found = world.control().all_gather(look(learner, loader, order, piece));
-  for (int rank = 0; rank < world.size() && cause.rank < 0; ++rank) {
-    const std::string& text = found[static_cast<std::size_t>(rank)];
-    if (text.empty()) continue;
-    const json::object fields = json::parse(text).as_object();
-    cause.rank = rank;
-    cause.loss = std::strtod(fields.at("loss").as_string().c_str(), nullptr);
-    cause.parameter = std::string(fields.at("parameter").as_string());
-    for (const json::value& sample : fields.at("samples").as_array()) cause.samples.push_back(sample.as_int64());
-  }
+  for (int rank = 0; rank < world.size() && cause.rank < 0; ++rank) cause = parse(found[static_cast<std::size_t>(rank)], rank);
   return cause;
 }
 

@@ -26,4 +26,7 @@ struct NonfiniteCause {
 /// module buffers are those of another pass. Collective: the same result on all ranks.
 NonfiniteCause find_nonfinite(Learner& learner, Loader& loader, const SampleOrder& order, const Piece& piece, World& world);
 
+/// The same for this rank's own part alone; rank -1 when it finds nothing. Not collective.
+NonfiniteCause find_nonfinite_here(Learner& learner, Loader& loader, const SampleOrder& order, const Piece& piece, int rank);
+
 }  // namespace tugline

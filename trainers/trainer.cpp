@@ -47,9 +47,14 @@ std::optional<double> accuracy_of(const Evaluation& evaluation) {
   return evaluation.has_accuracy ? std::optional(evaluation.accuracy) : std::nullopt;
 }
 
-std::string what_is_not_finite(const StepFacts& facts) {
-  return facts.nonfinite_rank >= 0 ? fmt::format("the loss on rank {}", facts.nonfinite_rank) : "the gradient";
-}
+std::string what_is_not_finite(int rank) { return rank >= 0 ? fmt::format("the loss on rank {}", rank) : "the gradient"; }
+
+/// What needs all ranks to hold the same parameters.
+struct Wanted {
+  bool compare = false, validate = false, save = false;
+  StopReason stop = StopReason::none;
+  bool anything() const { return compare || validate || save || stop != StopReason::none; }
+};
 
 }  // namespace
 
@@ -76,12 +81,13 @@ struct Trainer::Impl {
   double started = 0, last_save = 0;
   std::int64_t samples_done = 0;          // of this attempt
   double training_seconds = 0;
-  int nonfinite_in_a_row = 0;
+  int nonfinite_in_a_row = 0, last_nonfinite_rank = -1;
   bool saved_here = false;                // the current step is on disk
   bool settled = true;                    // all ranks hold the same
   struct {
     double mine = 0, others = 0;
   } unsettled;                            // samples since they last did
+  Staleness staleness;                    // since all ranks held the same
   Evaluation last_validation;
 
   explicit Impl(Parts parts_in);
@@ -94,8 +100,11 @@ struct Trainer::Impl {
   StepFacts attempt_step(const Piece& piece);
   [[noreturn]] void end_nonfinite(const Piece& piece, const StepFacts& facts);
   void settle_buffers(const StepFacts& facts, const std::vector<at::Tensor>& before);
-  void account(const Piece& piece, const StepFacts& facts, double seconds);
-  void check_finite(const StepFacts& facts);
+  void account(const GlobalStep& step, const StepFacts& facts, double seconds);
+  void check_finite(const GlobalStep& step);
+  void give_up_when_hopeless(const StepFacts& facts);
+  void log_staleness();
+  void due_after(std::int64_t step, Wanted& wanted) const;
   void compare_ranks();
   std::vector<std::int64_t> present_cut() const;
   Evaluation evaluate_split(const std::string& name, const std::shared_ptr<const Dataset>& split);
@@ -209,9 +218,14 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
 
 /// The checkpoint is of the step before: the same command computes this one again.
 void Trainer::Impl::end_nonfinite(const Piece& piece, const StepFacts& facts) {
+  if (facts.alone) {   // the others are elsewhere
+    const NonfiniteCause cause = find_nonfinite_here(parts.learner, loader, *order, piece, world().rank());
+    throw Error(fmt::format("step {}: {} is not finite: {}; the same command goes on from the last checkpoint; lower optim.lr, set optim.clip_norm, "
+                            "or see train.nonfinite", piece.step + 1, what_is_not_finite(facts.nonfinite_rank), cause.sentence()));
+  }
   if (progress().step > 0 && settled) save();   // before buffers see another pass
   const NonfiniteCause cause = find_nonfinite(parts.learner, loader, *order, piece, world());
-  const std::string text = fmt::format("step {}: {} is not finite: {}", piece.step + 1, what_is_not_finite(facts), cause.sentence());
+  const std::string text = fmt::format("step {}: {} is not finite: {}", piece.step + 1, what_is_not_finite(facts.nonfinite_rank), cause.sentence());
   parts.log.event("nonfinite", {{"step", piece.step + 1}, {"rank", cause.rank}, {"loss", cause.loss}, {"parameter", cause.parameter},
                                 {"samples", boost::json::array(cause.samples.begin(), cause.samples.end())}});
   settle_saves();
@@ -225,25 +239,28 @@ void Trainer::Impl::end_nonfinite(const Piece& piece, const StepFacts& facts) {
 void Trainer::Impl::settle_buffers(const StepFacts& facts, const std::vector<at::Tensor>& before) {
   Arena& buffers = parts.learner.buffers();
   for (std::size_t i = 0; !facts.finite && i < before.size(); ++i) at::Tensor(buffers.flats()[i].values).copy_(before[i]);
-  for (std::size_t r = 0; r < facts.ranks.size() && facts.finite; ++r) {
-    (static_cast<int>(r) == world().rank() ? unsettled.mine : unsettled.others) += static_cast<double>(facts.ranks[r].samples);
+  for (const GlobalStep& step : facts.steps) {
+    for (std::size_t r = 0; r < step.ranks.size() && (step.finite || facts.alone); ++r) {
+      (static_cast<int>(r) == world().rank() ? unsettled.mine : unsettled.others) += static_cast<double>(step.ranks[r].samples);
+    }
   }
   if (!facts.settled) return;
   average_values(world().communicator(), buffers, {unsettled.mine, unsettled.mine + unsettled.others});
   unsettled = {};
 }
 
-void Trainer::Impl::account(const Piece& piece, const StepFacts& facts, double seconds) {
+void Trainer::Impl::account(const GlobalStep& step, const StepFacts& facts, double seconds) {
+  const Piece& piece = step.piece;
   Progress& done = progress();
   if (piece.global_begin == 0) done.epoch_loss_sum = done.epoch_weight = done.epoch_correct = done.epoch_counted = 0;
   done.step = piece.step + 1;
   done.epoch = piece.epoch;
   done.position = piece.global_end;
-  if (facts.finite) {
-    done.epoch_loss_sum += facts.loss * facts.weight;
-    done.epoch_weight += facts.weight;
-    done.epoch_correct += facts.correct;
-    done.epoch_counted += facts.counted;
+  if (step.finite || facts.alone) {   // else none of it counts
+    done.epoch_loss_sum += step.loss * step.weight;
+    done.epoch_weight += step.weight;
+    done.epoch_correct += step.correct;
+    done.epoch_counted += step.counted;
   }
   saved_here = false;
   samples_done += piece.global_size();
@@ -254,32 +271,52 @@ void Trainer::Impl::account(const Piece& piece, const StepFacts& facts, double s
   record.epoch = piece.epoch + 1;
   record.step = done.step;
   record.total_steps = plan.total_steps;
-  record.loss = facts.loss;
-  if (facts.counted > 0) record.accuracy = facts.correct / facts.counted;
-  record.lr = facts.lr;
-  if (config().optim.clip_norm > 0) record.gradient_norm = facts.gradient_norm;
+  record.loss = step.loss;
+  if (step.counted > 0) record.accuracy = step.correct / step.counted;
+  record.lr = step.lr;
+  if (config().optim.clip_norm > 0 && !facts.alone) record.gradient_norm = step.gradient_norm;
+  record.staleness = step.staleness;
+  if (step.staleness) staleness.add(*step.staleness);
   record.samples = piece.global_size();
   record.samples_per_second = static_cast<double>(piece.global_size()) / std::max(seconds, 1e-9);
   record.seconds = {facts.data_seconds, facts.compute_seconds, facts.exposed_seconds, facts.wait_seconds, facts.optimizer_seconds};
   record.bytes_sent = facts.bytes_sent;
-  record.ranks = facts.ranks;
+  record.ranks = step.ranks;
   parts.log.step(record);
 }
 
-void Trainer::Impl::check_finite(const StepFacts& facts) {
-  if (facts.finite) {
+void Trainer::Impl::check_finite(const GlobalStep& step) {
+  if (step.finite) {
     nonfinite_in_a_row = 0;
     return;
   }
-  const std::string where = what_is_not_finite(facts);
+  last_nonfinite_rank = step.nonfinite_rank;
   ++nonfinite_in_a_row;
-  warn(fmt::format("step {}: {} is not finite; the step was skipped", progress().step, where));
-  if (nonfinite_in_a_row < kMaxNonfiniteSteps) return;
-  if (facts.settled) save();
+  warn(fmt::format("step {}: {} is not finite; {} was skipped", progress().step, what_is_not_finite(last_nonfinite_rank), step.staleness ? "its piece" : "the step"));
+}
+
+/// Where all ranks come to it.
+void Trainer::Impl::give_up_when_hopeless(const StepFacts& facts) {
+  if (nonfinite_in_a_row < kMaxNonfiniteSteps || (facts.alone && !settled)) return;
+  if (settled) save();
   settle_saves();
   throw AgreedError(ExitCode::internal, fmt::format(
       "{} was not finite for {} steps in a row, the last is step {}; lower optim.lr or set optim.clip_norm, and try `tugline "
-      "overfit` on this config", where, kMaxNonfiniteSteps, progress().step));
+      "overfit` on this config", what_is_not_finite(last_nonfinite_rank), nonfinite_in_a_row, progress().step));
+}
+
+/// How old the gradients were since ranks last held the same.
+void Trainer::Impl::log_staleness() {
+  if (staleness.counts.empty()) return;
+  parts.log.event("staleness", {{"step", progress().step}, {"bound", staleness.bound}, {"mean", staleness.mean()},
+                                {"counts", boost::json::array(staleness.counts.begin(), staleness.counts.end())}});
+  staleness = {};
+}
+
+void Trainer::Impl::due_after(std::int64_t step, Wanted& wanted) const {
+  wanted.compare = wanted.compare || due(parts.config.parallel.check_every, step);
+  wanted.validate = wanted.validate || due(eval_interval, step);
+  wanted.save = wanted.save || due(save_steps, step) || due(save_epoch_steps, step);
 }
 
 /// Equal on all ranks by construction: what differs was written by something else, and training on would hide it.
@@ -403,32 +440,37 @@ TrainResult Trainer::run() {
   const ShareChoice choice = choose_run_shares(config, self.world(), self.parts.learner, self.parts.recorded, self.state.shares);
   self.shares = choice.rule;
   self.share_unit = choice.unit;
-  if (self.shares || self.world().size() > 1) log_shares(self.parts.log, self.progress().step + 1, self.present_cut(), choice.unit, choice.reason);
-  self.strategy = make_strategy({self.world(), config, self.parts.learner, self.outer.get(), self.plan, self.progress().step, self.shares, self.parts.clock});
+  if (self.shares || (self.world().size() > 1 && config.parallel.strategy != "async")) log_shares(self.parts.log, self.progress().step + 1, self.present_cut(), choice.unit, choice.reason);
+  const auto meet_after = [&self](std::int64_t step) {
+    Wanted wanted;
+    self.due_after(step, wanted);
+    return wanted.anything();
+  };
+  self.strategy = make_strategy({self.world(), config, self.parts.learner, self.outer.get(), self.plan, self.progress().step, self.shares,
+                                 self.parts.clock, meet_after, self.parts.record_update, self.parts.repeat});
   const auto watchdog = self.watch();
   // An earlier attempt may have been asked to stop before this step was evaluated, or cut short after that.
   const std::int64_t first = self.progress().step;
   const bool left_out = self.eval_interval > 0 && first / self.eval_interval > std::max<std::int64_t>(self.progress().validated_step, 0) / self.eval_interval;
   if (left_out) self.validate();
   if (self.stopped_early()) return self.finish(Ending::early_stop);
-  struct {
-    bool compare = false, validate = false, save = false;
-    StopReason stop = StopReason::none;
-  } wanted;   // as soon as all ranks hold the same
+  Wanted wanted;   // as soon as all ranks hold the same
   double last = self.parts.clock.seconds();
   while (const auto piece = self.strategy->next_piece()) {
     const StepFacts facts = self.one_step(*piece);
     const double now = self.parts.clock.seconds();
-    self.account(*piece, facts, now - last);
-    self.check_finite(facts);
-    if (facts.share_change) log_shares(self.parts.log, self.progress().step + 1, facts.share_change->shares, self.share_unit, facts.share_change->reason);
-    const std::int64_t step = self.progress().step;
-    wanted.compare = wanted.compare || due(config.parallel.check_every, step);
-    wanted.validate = wanted.validate || due(self.eval_interval, step);
-    wanted.save = wanted.save || facts.save || due(self.save_steps, step) || due(self.save_epoch_steps, step);
-    wanted.stop = std::max(wanted.stop, facts.stop);
     self.settled = facts.settled;
+    for (const GlobalStep& step : facts.steps) {
+      self.account(step, facts, (now - last) / static_cast<double>(facts.steps.size()));
+      self.check_finite(step);
+      self.due_after(self.progress().step, wanted);
+    }
+    self.give_up_when_hopeless(facts);
+    if (facts.share_change) log_shares(self.parts.log, self.progress().step + 1, facts.share_change->shares, self.share_unit, facts.share_change->reason);
+    wanted.save = wanted.save || facts.save;
+    wanted.stop = std::max(wanted.stop, facts.stop);
     if (self.settled) {
+      self.log_staleness();
       if (wanted.compare) self.compare_ranks();
       if (wanted.stop == StopReason::signal) return self.finish(Ending::signal);   // an evaluation can wait, who asked may not
       if (wanted.validate) self.validate();
@@ -437,7 +479,7 @@ TrainResult Trainer::run() {
       if (self.stopped_early()) return self.finish(Ending::early_stop);
       wanted = {};
     }
-    last = self.parts.clock.seconds();
+    if (self.settled || !facts.steps.empty()) last = self.parts.clock.seconds();
   }
   return self.finish(Ending::done);
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "tugline/core/clock.hpp"
 #include "tugline/core/config/run_config.hpp"
@@ -16,6 +18,7 @@ namespace tugline {
 
 class FaultInjector;
 class Learner;
+struct RecordedUpdates;
 class StopSignal;
 class World;
 
@@ -50,6 +53,8 @@ class Trainer {
     const Clock& clock = Clock::steady();
     FaultInjector* faults = nullptr;    ///< what goes wrong on purpose
     RecordedShares recorded = {};       ///< what parallel.balance.replay names (read_run_shares)
+    std::shared_ptr<const RecordedUpdates> repeat = nullptr;     ///< what parallel.async.replay names (read_run_updates)
+    std::function<void(const std::string& line)> record_update = nullptr;   ///< on rank 0: takes the lines of an asynchronous run's record
   };
   explicit Trainer(Parts parts);
   ~Trainer();

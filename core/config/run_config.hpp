@@ -164,9 +164,17 @@ struct LocalConfig {
   std::string state = "average"; // average | reset: of the inner optimizer, after a round
 };
 
+struct AsyncConfig {
+  std::optional<std::int64_t> staleness;   // updates; unset: by the number of ranks and their speeds
+  std::int64_t pieces = 0;       // of the global batch; 0: one per rank
+  double staleness_power = 0;    // a stale update is multiplied by (1 + staleness / pieces) ^ -power
+  std::string replay;            // folder of the run that is repeated
+};
+
 struct ParallelConfig {
-  std::string strategy = "sync"; // sync | local
+  std::string strategy = "sync"; // sync | local | async
   LocalConfig local;
+  AsyncConfig async;
   std::string backend = "auto";  // auto | mpi | threads
   double bucket_mib = 0;         // 0: by the size of the model
   std::string shared_memory = "auto";   // auto | gradients | off

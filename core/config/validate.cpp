@@ -113,6 +113,23 @@ void check_local(const RunConfig& run, Conflicts& out) {
   }
 }
 
+void check_async(const RunConfig& run, Conflicts& out) {
+  const ParallelConfig& parallel = run.parallel;
+  if (parallel.strategy != "async") return;
+  const auto refuse = [&](const std::string& key, const std::string& why) {
+    out.push_back({{"parallel.strategy", key}, fmt::format("parallel.strategy async {}", why)});
+  };
+  if (parallel.async.staleness == 0 && parallel.async.pieces > 0) {
+    out.push_back({{"parallel.async.staleness", "parallel.async.pieces"}, "parallel.async.staleness 0 makes whole steps of one piece per rank: parallel.async.pieces must be 0"});
+  }
+  if (parallel.shards > 0) refuse("parallel.shards", "adds up gradients as they come, and parallel.shards in one order: set it to 0");
+  if (run.model.batch_norm == "sync") refuse("model.batch_norm", "has no passes that all ranks make at once: model.batch_norm must be local, or model.norm group");
+  if (parallel.shared_memory != "auto") refuse("parallel.shared_memory", "keeps its parameters in memory that ranks share: parallel.shared_memory must be auto");
+  if (parallel.balance.mode != "auto" && parallel.balance.mode != "off") {
+    refuse("parallel.balance.mode", fmt::format("hands pieces to whoever is free: parallel.balance.mode {} has no shares to set", parallel.balance.mode));
+  }
+}
+
 void check_balance(const RunConfig& run, Conflicts& out) {
   const BalanceConfig& balance = run.parallel.balance;
   const std::string key = "parallel.balance.";
@@ -175,6 +192,7 @@ void check_run(const RunConfig& run, Conflicts& out) {
   check_shards(run, out);
   check_balance(run, out);
   check_local(run, out);
+  check_async(run, out);
   const OverfitConfig& overfit = run.overfit;
   if (overfit.steps / overfit.eval_every < overfit.hold) {
     out.push_back({{"overfit.hold", "overfit.steps", "overfit.eval_every"},

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tugline/core/metrics/rank_step.hpp"
+#include "tugline/core/metrics/staleness.hpp"
 
 namespace tugline {
 
@@ -35,6 +36,7 @@ struct StepRecord {
   Seconds seconds;
   std::int64_t bytes_sent = 0;
   std::vector<RankStep> ranks;   ///< each rank's part, in rank order
+  std::optional<Staleness> staleness;   ///< of its gradients, where they may be computed on old parameters
 };
 
 /// One evaluation of a split, exact over all ranks.

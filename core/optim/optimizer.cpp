@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/optim/optimizer.hpp"
 
+#include <cmath>
 #include <map>
 #include <mutex>
 #include <tuple>
+#include <utility>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adagrad.h>
@@ -30,29 +32,34 @@ struct RangeViews {
 
 /// What one call of a fused kernel gets beside the views.
 struct StepArguments {
-  double lr, weight_decay;
+  double lr, weight_decay, fraction;
   bool first;
   std::optional<at::Tensor> inverse_scale;
 };
 
+/// How much an average over steps that keeps `decay` of itself per step takes in with an update that is `fraction` of one, against a step.
+double intake(double decay, double fraction) { return fraction == 1 ? 1 : (1 - std::pow(decay, fraction)) / (1 - decay); }
+
 /// What the four have in common; each adds its slots and its kernel.
 class FusedOptimizer : public Optimizer {
  public:
-  FusedOptimizer(const OptimConfig& config, Arena& arena, const std::vector<std::string>& slot_names)
-      : config_(config), groups_(resolve_groups(config)), arena_(arena) {
+  FusedOptimizer(const OptimConfig& config, Arena& arena, std::vector<at::Tensor> values, const std::vector<std::string>& slot_names)
+      : config_(config), groups_(resolve_groups(config)), arena_(arena), values_(std::move(values)) {
+    for (std::size_t i = values_.size(); i < arena.flats().size(); ++i) values_.push_back(arena.flats()[i].values);
     for (const std::string& name : slot_names) slots_.push_back({name, arena.like(name)});
   }
 
   bool elementwise() const override { return true; }
   std::vector<SlotBuffer>& slots() override { return slots_; }
 
-  void step(const Range& range, int group, double lr, std::int64_t step, double grad_scale) override {
+  void step(const Range& range, int group, const Update& update) override {
     if (range.size() == 0) return;
     const at::NoGradGuard no_grad;
     const std::shared_ptr<RangeViews> views = views_of(range);
     const ParamGroup& settings = groups_.at(static_cast<std::size_t>(group));
-    StepArguments arguments{lr * settings.lr_factor, settings.weight_decay, step == 1, std::nullopt};
-    views->step.data_ptr<float>()[0] = static_cast<float>(step);
+    StepArguments arguments{update.lr * settings.lr_factor, settings.weight_decay, update.fraction, update.number <= update.fraction, std::nullopt};
+    const double grad_scale = update.grad_scale * gradient_factor(update.fraction);
+    views->step.data_ptr<float>()[0] = static_cast<float>(update.number / update.fraction);
     if (grad_scale != 1 && views->values.scalar_type() == at::kFloat) {
       views->inverse_scale.data_ptr<float>()[0] = static_cast<float>(1 / grad_scale);
       arguments.inverse_scale = views->inverse_scale;
@@ -67,6 +74,8 @@ class FusedOptimizer : public Optimizer {
   }
 
  protected:
+  /// What a gradient is multiplied by for an update that is `fraction` of a step.
+  virtual double gradient_factor(double /*fraction*/) const { return 1; }
   virtual void apply(RangeViews& views, const StepArguments& arguments) = 0;
 
   const OptimConfig config_;
@@ -87,7 +96,7 @@ class FusedOptimizer : public Optimizer {
     auto& views = views_[{range.buffer, range.begin, range.end}];
     if (!views) {
       views = std::make_shared<RangeViews>();
-      views->values = arena_.values(range);
+      views->values = values_.at(static_cast<std::size_t>(range.buffer)).narrow(0, range.begin, range.size());
       views->gradients = arena_.gradients(range);
       for (const SlotBuffer& slot : slots_) {
         views->slots.push_back(
@@ -100,6 +109,7 @@ class FusedOptimizer : public Optimizer {
   static constexpr std::size_t kMaxCachedRanges = 4096;
   const std::vector<ParamGroup> groups_;
   Arena& arena_;
+  std::vector<at::Tensor> values_;   // per flat
   std::vector<SlotBuffer> slots_;
   std::mutex mutex_;
   std::map<std::tuple<int, std::int64_t, std::int64_t>, std::shared_ptr<RangeViews>> views_;
@@ -107,8 +117,8 @@ class FusedOptimizer : public Optimizer {
 
 class Sgd : public FusedOptimizer {
  public:
-  Sgd(const OptimConfig& config, Arena& arena)
-      : FusedOptimizer(config, arena,
+  Sgd(const OptimConfig& config, Arena& arena, std::vector<at::Tensor> values)
+      : FusedOptimizer(config, arena, std::move(values),
                        config.momentum == 0 ? std::vector<std::string>{} : std::vector<std::string>{"momentum"}) {
     if (config.nesterov && (config.momentum == 0 || config.dampening != 0)) {
       throw ConfigError("optim.nesterov: needs optim.momentum above 0 and optim.dampening 0");
@@ -116,22 +126,24 @@ class Sgd : public FusedOptimizer {
   }
 
  private:
+  double gradient_factor(double fraction) const override { return intake(config_.momentum, fraction); }
   void apply(RangeViews& views, const StepArguments& a) override {
-    at::_fused_sgd_(views.values, views.gradients, views.slots, a.weight_decay, config_.momentum, a.lr, config_.dampening,
+    const double decayed = a.weight_decay * intake(config_.momentum, a.fraction);   // as if it were part of the gradient
+    at::_fused_sgd_(views.values, views.gradients, views.slots, decayed, std::pow(config_.momentum, a.fraction), a.lr * a.fraction, config_.dampening,
                     config_.nesterov, /*maximize=*/false, /*is_first_step=*/a.first, a.inverse_scale);
   }
 };
 
 class Adam : public FusedOptimizer {
  public:
-  Adam(const OptimConfig& config, Arena& arena, bool decoupled)
-      : FusedOptimizer(config, arena, {"exp_avg", "exp_avg_sq"}), decoupled_(decoupled) {}
+  Adam(const OptimConfig& config, Arena& arena, std::vector<at::Tensor> values, bool decoupled)
+      : FusedOptimizer(config, arena, std::move(values), {"exp_avg", "exp_avg_sq"}), decoupled_(decoupled) {}
 
  private:
   void apply(RangeViews& views, const StepArguments& a) override {
     const auto run = [&](auto kernel) {
       kernel(views.values, views.gradients, views.slots[0], views.slots[1], /*max_exp_avg_sqs=*/at::TensorList{},
-             views.step, a.lr, config_.beta1, config_.beta2, a.weight_decay, config_.eps, /*amsgrad=*/false,
+             views.step, a.lr * a.fraction, std::pow(config_.beta1, a.fraction), std::pow(config_.beta2, a.fraction), a.weight_decay, config_.eps, /*amsgrad=*/false,
              /*maximize=*/false, a.inverse_scale, /*found_inf=*/std::nullopt);
     };
     decoupled_ ? run(at::_ops::_fused_adamw_::call) : run(at::_ops::_fused_adam_::call);
@@ -142,22 +154,24 @@ class Adam : public FusedOptimizer {
 
 class Adagrad : public FusedOptimizer {
  public:
-  Adagrad(const OptimConfig& config, Arena& arena) : FusedOptimizer(config, arena, {"sum"}) {}
+  Adagrad(const OptimConfig& config, Arena& arena, std::vector<at::Tensor> values) : FusedOptimizer(config, arena, std::move(values), {"sum"}) {}
 
  private:
+  /// Squares add up, n of 1/n to one; what is missing in length is in the learning rate.
+  double gradient_factor(double fraction) const override { return std::sqrt(fraction); }
   void apply(RangeViews& views, const StepArguments& a) override {
-    at::_fused_adagrad_(views.values, views.gradients, views.slots[0], views.step, a.lr, config_.lr_decay, a.weight_decay,
+    at::_fused_adagrad_(views.values, views.gradients, views.slots[0], views.step, a.lr * std::sqrt(a.fraction), config_.lr_decay * a.fraction, a.weight_decay * std::sqrt(a.fraction),
                         config_.eps, /*maximize=*/false, a.inverse_scale);
   }
 };
 
 }  // namespace
 
-std::unique_ptr<Optimizer> make_optimizer(const OptimConfig& config, Arena& arena) {
-  if (config.name == "sgd") return std::make_unique<Sgd>(config, arena);
-  if (config.name == "adam") return std::make_unique<Adam>(config, arena, false);
-  if (config.name == "adamw") return std::make_unique<Adam>(config, arena, true);
-  if (config.name == "adagrad") return std::make_unique<Adagrad>(config, arena);
+std::unique_ptr<Optimizer> make_optimizer(const OptimConfig& config, Arena& arena, std::vector<at::Tensor> values) {
+  if (config.name == "sgd") return std::make_unique<Sgd>(config, arena, std::move(values));
+  if (config.name == "adam") return std::make_unique<Adam>(config, arena, std::move(values), false);
+  if (config.name == "adamw") return std::make_unique<Adam>(config, arena, std::move(values), true);
+  if (config.name == "adagrad") return std::make_unique<Adagrad>(config, arena, std::move(values));
   throw ConfigError(c10::str("optim.name: unknown optimizer '", config.name, "'; choose sgd, adam, adamw or adagrad"));
 }
 

@@ -26,6 +26,16 @@ int group_of(const OptimConfig& config, const std::string& parameter_name, std::
 /// Two per entry of config.groups, the rest first: group 2k for matrices, 2k + 1 for dim <= 1 without weight decay.
 std::vector<ParamGroup> resolve_groups(const OptimConfig& config);
 
+/// One update of a range.
+struct Update {
+  double lr = 0;           ///< scheduled, not yet multiplied by the group's factor
+  double number = 1;       ///< steps done when this one is, counted from 1
+  double grad_scale = 1;   ///< gradients are multiplied by it first, in place
+  /// Which part of a step it is: 1 is a step, and n updates of 1/n, each with the gradient of its own samples, go as far and forget as much
+  /// as a step of all of them: momentum and moving averages decay by a power of it.
+  double fraction = 1;
+};
+
 /// Steps ranges of an arena. All slots (momentum, second moments) are flat buffers with the arena's layout.
 /// Not thread-safe on overlapping ranges; disjoint ranges may be stepped by different threads. Cuts at multiples of 64
 /// bytes give the same bits as no cut (elsewhere ATen's vector and scalar code may round differently).
@@ -34,9 +44,8 @@ class Optimizer {
   virtual ~Optimizer() = default;
   /// True: any slice can be stepped alone (sgd, adam, adamw, adagrad). False: whole tensors only (norm-based).
   virtual bool elementwise() const = 0;
-  /// One optimizer step of `range`, which lies in parameter group `group`, with learning rate `lr` (already scheduled, not
-  /// yet multiplied by the group's factor). `step` counts from 1. Gradients are multiplied by `grad_scale` first, in place.
-  virtual void step(const Range& range, int group, double lr, std::int64_t step, double grad_scale) = 0;
+  /// One update of `range`, which lies in parameter group `group`.
+  virtual void step(const Range& range, int group, const Update& update) = 0;
 
   struct SlotBuffer {
     std::string name;                 ///< "momentum", "exp_avg", ...
@@ -46,7 +55,8 @@ class Optimizer {
   virtual std::vector<SlotBuffer>& slots() = 0;
 };
 
-/// Throws ConfigError on an unknown name. The arena must outlive the optimizer.
-std::unique_ptr<Optimizer> make_optimizer(const OptimConfig& config, Arena& arena);
+/// Throws ConfigError on an unknown name. The arena must outlive the optimizer. `values`, a buffer per flat as arena.like() makes them, are
+/// stepped instead of the arena's own.
+std::unique_ptr<Optimizer> make_optimizer(const OptimConfig& config, Arena& arena, std::vector<at::Tensor> values = {});
 
 }  // namespace tugline

@@ -109,6 +109,7 @@ ShareChoice choose_share_rule(const RunConfig& config, World& world, std::int64_
     return std::make_shared<FixedShares>(std::map<std::int64_t, std::vector<std::int64_t>>{{0, std::move(shares)}}, config.data.batch, unit);
   };
   const auto adaptive = [&] { return std::make_shared<AdaptiveShares>(world.size(), adaptive_options(config, world, least)); };
+  if (config.parallel.strategy == "async") return {nullptr, "none: pieces go to who is free", unit};
   if (balance.mode == "fixed") return {fixed(cut(config, weights_of(balance, world))), "fixed weights", unit};
   if (balance.mode == "main_light") {
     std::vector<double> weights(static_cast<std::size_t>(world.size()), 1);

@@ -70,7 +70,7 @@ struct LocalStrategy::Impl {
   bool synchronous() const { return pieces.current().step + 1 <= options.sync_steps; }
   bool ends_round() const { return pieces.at_last_step() || synchronous() || steps_of_round + 1 >= options.steps; }
   double gradient_norm(double weight) const;
-  void inner_step(StepFacts& facts, double weight, double norm);
+  void inner_step(double lr, double weight, double norm);
   void average(BucketSum& sum, const std::vector<at::Tensor>& mine);
   void outer_step(StepFacts& facts);
   void average_slot(Optimizer::SlotBuffer& slot);
@@ -98,14 +98,16 @@ StepFacts LocalStrategy::finish_step(const StepReport& report) {
   StepSums sums = self.records.exchange({report, self.pieces.current().size(), self.hooks.finite() && std::isfinite(norm), 0});
   const double exchanged = self.clock.seconds();
   StepFacts& facts = sums.facts;
-  facts.lr = self.schedule.lr(self.pieces.current().step);
-  facts.gradient_norm = norm;
-  facts.finite = facts.finite && sums.finite;
+  GlobalStep& step = facts.steps.front();
+  step.piece = self.pieces.current();
+  step.lr = self.schedule.lr(step.piece.step);
+  step.gradient_norm = norm;
+  step.finite = facts.finite = facts.finite && sums.finite;
   // A step that is not finite and may come again leaves the round open.
   facts.settled = self.ends_round() && (facts.finite || (self.options.settle_skipped && self.pieces.at_last_step()));
   self.sending_seconds = 0;
   if (facts.finite) {   // else nobody steps, and the step may come again
-    self.inner_step(facts, report.weight, norm);
+    self.inner_step(step.lr, report.weight, norm);
     ++self.steps_of_round;
     for (std::size_t r = 0; r < sums.weights.size(); ++r) self.weights_of_round[r] += sums.weights[r];
   }
@@ -123,7 +125,7 @@ double LocalStrategy::Impl::gradient_norm(double weight) const {
   return std::sqrt(squared_norm(arena, buckets)) * nominal_weight / weight;
 }
 
-void LocalStrategy::Impl::inner_step(StepFacts& facts, double weight, double norm) {
+void LocalStrategy::Impl::inner_step(double lr, double weight, double norm) {
   if (weight <= 0) return;   // no samples, no opinion
   // What starts from nothing in each round counts its steps from there, as adam's bias correction needs.
   const std::int64_t number = options.average_state ? pieces.current().step + 1 : steps_of_round + 1;
@@ -131,7 +133,7 @@ void LocalStrategy::Impl::inner_step(StepFacts& facts, double weight, double nor
   if (options.clip_norm > 0) scale *= clip_factor(norm, options.clip_norm);
   for (const auto& segment : arena.segments()) {
     if (options.clip_value > 0) clip_by_value(arena, std::span(&segment.range, 1), options.clip_value / scale);
-    inner.step(segment.range, segment.group, facts.lr, number, scale);
+    inner.step(segment.range, segment.group, {.lr = lr, .number = static_cast<double>(number), .grad_scale = scale});
   }
 }
 
@@ -163,7 +165,7 @@ void LocalStrategy::Impl::outer_step(StepFacts& facts) {
     for (std::size_t f = 0; f < values.size(); ++f) values[f].sub_(gradients[f]);
   } else {
     // Never the first step of an optimizer: its momentum is zero then, and zero times anything plus the move is what is meant.
-    for (const auto& segment : arena.segments()) outer.step(segment.range, 0, options.outer_lr, 2, 1);
+    for (const auto& segment : arena.segments()) outer.step(segment.range, 0, {.lr = options.outer_lr, .number = 2});
   }
   for (std::size_t f = 0; f < values.size(); ++f) round_start[f].copy_(values[f]);
   for (auto& slot : inner.slots()) {

@@ -17,6 +17,10 @@ ArenaAllocator shared_gradients(std::shared_ptr<NodeTeam> team);
 /// The same, and one copy of everything else (parameters, optimizer slots) for the whole team.
 ArenaAllocator shared_everything(std::shared_ptr<NodeTeam> team);
 
+/// Gradients as by shared_gradients(), the values of the arena in this rank's own memory, and one copy of everything else (what arena.like()
+/// makes) for the whole team. A null team: everything in this rank's own.
+ArenaAllocator shared_but_values(std::shared_ptr<NodeTeam> team);
+
 /// The arena's values are one copy for the whole team, as by shared_everything(). `team` may be null.
 bool has_common_values(const NodeTeam* team, const Arena& arena);
 

@@ -86,10 +86,12 @@ std::vector<Signal*> NodeTeam::make_signals(std::shared_ptr<void>& keeper) {
 }
 
 void NodeTeam::wait_for_all(const std::vector<Signal*>& signals, std::uint32_t value) {
-  for (Signal* const signal : signals) {
-    // The threads backend says here that another rank has failed; under MPI a lost rank ends the job.
-    wait_until(*signal, value, patience_, [this] { host_.probe(-1, kTagOfNothing); });
-  }
+  for (Signal* const signal : signals) wait_for(*signal, value);
+}
+
+void NodeTeam::wait_for(Signal& signal, std::uint32_t value) {
+  // The threads backend says here that another rank has failed; under MPI a lost rank ends the job.
+  wait_until(signal, value, patience_, [this] { host_.probe(-1, kTagOfNothing); });
 }
 
 void NodeTeam::barrier() {

@@ -44,6 +44,8 @@ class NodeTeam {
 
   /// Waits until all ranks of the host have raised their signal in `signals`, one per rank, to `value`.
   void wait_for_all(const std::vector<Signal*>& signals, std::uint32_t value);
+  /// Waits until `signal`, in memory of the team, has been raised to `value`.
+  void wait_for(Signal& signal, std::uint32_t value);
   /// Of the ranks of this host. What any wrote before is seen by all after.
   void barrier();
   /// A signal per rank, made by allocate(). Collective.

@@ -61,7 +61,7 @@ struct SyncStrategy::Impl {
     return options.node ? make_node_sum(options.node, arena, options.exchange) : make_message_sum(gradients, arena, options.exchange);
   }
   void check_gradients(StepFacts& facts, double squares) const;
-  void step_optimizer(StepFacts& facts);
+  void step_optimizer(const GlobalStep& step);
 };
 
 SyncStrategy::SyncStrategy(Communicator& gradients, Communicator& control, Arena& arena, Optimizer& optimizer,
@@ -92,12 +92,15 @@ StepFacts SyncStrategy::finish_step(const StepReport& reported) {
   const double exchanged = self.clock.seconds();
 
   StepFacts& facts = sums.facts;
+  GlobalStep& step = facts.steps.front();
+  step.piece = self.pieces.current();
   facts.bytes_sent = self.reducer.sum().bytes();
-  facts.lr = self.schedule.lr(self.pieces.current().step);
+  step.lr = self.schedule.lr(self.pieces.current().step);
   // Each rank has looked at its part; every rank adds up the same records and comes to the same answer.
-  facts.finite = facts.finite && (sums.finite || facts.weight <= 0);
+  facts.finite = facts.finite && (sums.finite || step.weight <= 0);
   self.check_gradients(facts, sums.squares);
-  self.step_optimizer(facts);
+  step.finite = facts.finite;
+  self.step_optimizer(step);
   if (self.options.shares) observe_shares(*self.options.shares, self.pieces.current(), facts);
   if (self.common) self.options.node->barrier();   // all see what all have stepped
   // What a rank spends here is first waiting for slower ranks, and only beyond that communication.
@@ -108,23 +111,24 @@ StepFacts SyncStrategy::finish_step(const StepReport& reported) {
 }
 
 void SyncStrategy::Impl::check_gradients(StepFacts& facts, double squares) const {
-  if (!facts.finite || facts.weight <= 0 || options.clip_norm <= 0) return;
+  GlobalStep& step = facts.steps.front();
+  if (!facts.finite || step.weight <= 0 || options.clip_norm <= 0) return;
   if (options.shards > 0) {   // in one order too
     std::vector<Range> all;
     for (const auto& bucket : arena.buckets()) all.push_back(bucket.range);
     squares = squared_norm(arena, all);
   }
-  facts.gradient_norm = std::sqrt(squares) * nominal_weight / facts.weight;
-  facts.finite = std::isfinite(facts.gradient_norm);   // squares may overflow where elements do not
+  step.gradient_norm = std::sqrt(squares) * nominal_weight / step.weight;
+  facts.finite = std::isfinite(step.gradient_norm);   // squares may overflow where elements do not
 }
 
-void SyncStrategy::Impl::step_optimizer(StepFacts& facts) {
-  if (!facts.finite || facts.weight <= 0) return reducer.forget();
-  double scale = nominal_weight / facts.weight;
-  if (options.clip_norm > 0) scale *= clip_factor(facts.gradient_norm, options.clip_norm);
+void SyncStrategy::Impl::step_optimizer(const GlobalStep& step) {
+  if (!step.finite || step.weight <= 0) return reducer.forget();
+  double scale = nominal_weight / step.weight;
+  if (options.clip_norm > 0) scale *= clip_factor(step.gradient_norm, options.clip_norm);
   for (const auto& segment : segments) {
     if (options.clip_value > 0) clip_by_value(arena, std::span(&segment.range, 1), options.clip_value / scale);
-    optimizer.step(segment.range, segment.group, facts.lr, pieces.current().step + 1, scale);
+    optimizer.step(segment.range, segment.group, {.lr = step.lr, .number = static_cast<double>(step.piece.step + 1), .grad_scale = scale});
   }
 }
 

@@ -169,7 +169,7 @@ void run_speeds(World& world, const std::string& what, double speed, const std::
   Loop balanced(world, batch, adaptive(world, batch), speed), equal(world, batch, nullptr, speed);
   StepFacts facts;
   for (int i = 0; i < 60; ++i) facts = balanced.step();
-  const std::int64_t share = facts.ranks[static_cast<std::size_t>(world.rank())].samples;
+  const std::int64_t share = facts.steps.front().ranks[static_cast<std::size_t>(world.rank())].samples;
   World solo{solo_communicator()};
   Loop alone(solo, share, nullptr, speed);
   const int steps = std::max(10, static_cast<int>(1.5 / world.control().all_reduce(balanced.seconds_per_step(10), ReduceOp::max)));
@@ -189,7 +189,7 @@ void run_speeds(World& world, const std::string& what, double speed, const std::
   facts = balanced.step();
   if (world.rank() != 0) return;
   std::vector<std::int64_t> shares;
-  for (const RankStep& rank : facts.ranks) shares.push_back(rank.samples);
+  for (const RankStep& rank : facts.steps.front().ranks) shares.push_back(rank.samples);
   const double goal = world.size() == 2 ? 0.97 : speeds.find("0.35") == std::string::npos ? 0.95 : 0.94;
   print_row("balance", fmt::format("samples/s, {} {}, shares {}", what, speeds, fmt::join(shares, " ")), ratios, "sum of the ranks' own speeds", goal, "higher");
   print_row("balance", fmt::format("samples/s, {} {}, equal shares", what, speeds), equal_ratios, "sum of the ranks' own speeds", 0, "higher");
@@ -226,7 +226,8 @@ void run_equal(World& world, int rounds) {
     const double cpu = thread_cpu_seconds();
     std::int64_t most = 0;
     for (int k = 0; k < 100; ++k) {
-      for (const RankStep& rank : loop.step().ranks) most = std::max(most, std::abs(rank.samples - kBatchPerRank));
+      const StepFacts facts = loop.step();
+      for (const RankStep& rank : facts.steps.front().ranks) most = std::max(most, std::abs(rank.samples - kBatchPerRank));
     }
     jitter.push_back(static_cast<double>(most) / kBatchPerRank);
     cost.push_back(rule->cpu_seconds / (thread_cpu_seconds() - cpu));

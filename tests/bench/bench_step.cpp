@@ -90,7 +90,7 @@ class TuglineLoop {
   double step() {
     const Piece piece = *strategy_.next_piece();
     strategy_.begin_step(learner_.backwards(piece), learner_.nominal_weight(piece));
-    return strategy_.finish_step(learner_.compute_gradients(loader_, piece)).loss;
+    return strategy_.finish_step(learner_.compute_gradients(loader_, piece)).steps.front().loss;
   }
   /// The communication of a step and nothing else: no samples, so that no parameter changes.
   void exchange() {

@@ -28,6 +28,7 @@
 #include "tugline/trainers/fault_injector.hpp"
 #include "tugline/trainers/learner.hpp"
 #include "tugline/trainers/run_shares.hpp"
+#include "tugline/trainers/run_updates.hpp"
 #include "tugline/trainers/stop_signal.hpp"
 #include "tugline/trainers/trainer.hpp"
 
@@ -187,6 +188,7 @@ class TrainerLab : public MpiWorldTest {
     int signal_rank = 0;
     std::function<void(std::int64_t step, Learner&)> after_step;
     std::vector<Fault> faults;
+    std::function<void(const std::string& line)> record_update;
   };
 
   /// One attempt at training `config_` on `data_`, as the train command makes it.
@@ -202,7 +204,7 @@ class TrainerLab : public MpiWorldTest {
     const StopSignal stop;
     FaultInjector faults(plan.faults, world.rank(), folder_);
     Trainer trainer({world, config_, learner, data_, log, checkpoints(plan.folder), stop, clock_ ? *clock_ : Clock::steady(), &faults,
-                     read_run_shares(config_, world)});
+                     read_run_shares(config_, world), read_run_updates(config_, world), plan.record_update});
     if (plan.resume) outcome.resumed = trainer.resume();
     outcome.result = trainer.run();
     outcome.bits = bits_of(learner);

@@ -28,6 +28,7 @@
 #include "tugline/trainers/run/result.hpp"
 #include "tugline/trainers/run/run_directory.hpp"
 #include "tugline/trainers/run_shares.hpp"
+#include "tugline/trainers/run_updates.hpp"
 #include "tugline/trainers/stop_signal.hpp"
 #include "tugline/trainers/trainer.hpp"
 
@@ -99,6 +100,10 @@ void write_environment(World& world, const Invocation& invocation, const RunConf
     const LocalConfig& local = config.parallel.local;
     log::info("local rounds of {} steps, outer step {} with momentum {}", local.steps, local.outer_lr, local.outer_momentum);
   }
+  if (config.parallel.strategy == "async") {
+    const auto& staleness = config.parallel.async.staleness;
+    log::info("asynchronous steps, {}", staleness ? fmt::format("staleness at most {}", *staleness) : "staleness bounded by the number of ranks and their speeds");
+  }
 }
 
 std::string reason_of(const TrainResult& trained, const TrainConfig& config) {
@@ -156,7 +161,7 @@ std::string summary(const Result& result, const RunPaths& paths, const std::stri
 
 /// What the command line says beside config and folder.
 struct TrainWords {
-  std::string progress;
+  std::string progress, replay;
   std::vector<Fault> faults;
 };
 
@@ -168,6 +173,7 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
   const DataSplits data = open_agreed_data(world, config);
   Learner learner(config, invocation.models, data.train->spec(), world, nullptr, ParameterCopies::per_host);
   const RecordedShares recorded = read_run_shares(config, world);   // before --fresh may delete them
+  const auto repeat = read_run_updates(config, world);
   require_trainable(world, config, learner, data, recorded);
   const OpenedRun run = open_run(world, options);
   TrainResult trained;
@@ -183,7 +189,7 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
     std::optional<FaultInjector> faults;
     if (!words.faults.empty()) faults.emplace(words.faults, world.rank(), run.paths.folder());
     Trainer trainer({.world = world, .config = config, .learner = learner, .data = data, .log = log, .checkpoints = checkpoints,
-                     .stop = stop, .faults = faults ? &*faults : nullptr, .recorded = recorded});
+                     .stop = stop, .faults = faults ? &*faults : nullptr, .recorded = recorded, .repeat = repeat, .record_update = open_update_record(config, run.paths, world)});
     if (run.state == RunState::resumed && trainer.resume()) {
       invocation.out << "continuing at step " << trainer.steps_done() << std::endl;
     } else if (!config.train.init_from.empty()) {
@@ -214,6 +220,7 @@ ExitCode train_command(const Invocation& invocation) {
       "where the run lives (default runs/<config name>-<time>); an unfinished run there goes on")(
       "fresh", "start over: delete what an older run wrote into the folder")(
       "progress", po::value<std::string>()->default_value("auto")->value_name("MODE"), "auto, live or plain")(
+      "replay", po::value<std::string>()->value_name("DIR"), "make that run's cuts, or asynchronous updates, again: the same bits")(
       "inject", po::value<std::vector<std::string>>()->composing()->value_name("FAULT"),
       "a drill: kill:rank=1,step=7 (or freeze, hang, loader, slow, nan, flip, io); may be repeated");
   po::variables_map values;
@@ -228,6 +235,7 @@ ExitCode train_command(const Invocation& invocation) {
     if (values.count("run-dir") > 0 && values["run-dir"].as<std::string>().empty()) throw UsageError("--run-dir: no folder given");
     words.progress = values["progress"].as<std::string>();
     decide_console(gather_console_facts(words.progress));
+    if (values.count("replay") > 0) words.replay = values["replay"].as<std::string>();
     if (values.count("inject") == 0) return;
     for (const auto& text : values["inject"].as<std::vector<std::string>>()) {
       words.faults.push_back(parse_fault(text));
@@ -237,7 +245,13 @@ ExitCode train_command(const Invocation& invocation) {
     }
   });
   StopSignal stop;
-  const RunConfig config = load_agreed_config(world, arguments.words[0], arguments.overrides);
+  RunConfig config = load_agreed_config(world, arguments.words[0], arguments.overrides);
+  if (!words.replay.empty()) {
+    const bool async = config.parallel.strategy == "async";
+    if (!async) arguments.overrides.push_back("parallel.balance.mode=replay");
+    arguments.overrides.push_back((async ? "parallel.async.replay=" : "parallel.balance.replay=") + words.replay);
+    config = load_agreed_config(world, arguments.words[0], arguments.overrides);
+  }
   for (const std::string& name : config.train.stop_signals) stop.also(signal_number(name));
   const RunOptions wanted = run_options(config, values);
   if (is_finished(world, wanted)) {

@@ -23,8 +23,8 @@ Outcome train_briefly(const GateSetup& setup, double lr) {
   Outcome outcome;
   for (std::int64_t i = 0; i < kSteps; ++i) {
     const StepFacts facts = attempt.step();
-    if (i == 0) outcome.first = facts.loss;
-    outcome.last = facts.finite ? facts.loss : std::numeric_limits<double>::infinity();
+    if (i == 0) outcome.first = facts.steps.front().loss;
+    outcome.last = facts.finite ? facts.steps.front().loss : std::numeric_limits<double>::infinity();
     if (!facts.finite) break;
   }
   return outcome;

@@ -46,7 +46,7 @@ class Gate {
     while (attempt_.steps() < target_.steps) {
       const StepFacts facts = attempt_.step();
       verdict_.steps = attempt_.steps();
-      history_.last_train_loss = facts.loss;
+      history_.last_train_loss = facts.steps.front().loss;
       history_.diverged = !facts.finite;
       const bool last = attempt_.steps() == target_.steps || history_.diverged;
       if (!last && attempt_.steps() % target_.eval_every != 0) continue;

@@ -76,7 +76,7 @@ bool is_ours(const fs::path& name) {
     return between("step-", "") || file == "best.json" || file == "latest.json" || between("best.json.", ".tmp") ||
            between("latest.json.", ".tmp");
   }
-  constexpr std::array kFiles{"attempts.jsonl", "config.yaml", "environment.json", "faults.log", "metrics.jsonl", "result.json"};
+  constexpr std::array kFiles{"attempts.jsonl", "config.yaml", "environment.json", "faults.log", "metrics.jsonl", "result.json", "updates.jsonl"};
   const auto named = [&](const char* own) { return file == own || between(std::string(own) + ".", ".tmp"); };
   return parent.empty() && (between("events.out.tfevents.", "") || std::any_of(kFiles.begin(), kFiles.end(), named));
 }

@@ -21,6 +21,7 @@ class RunPaths {
   std::filesystem::path config() const { return folder_ / "config.yaml"; }  ///< fully resolved
   std::filesystem::path environment() const { return folder_ / "environment.json"; }
   std::filesystem::path metrics() const { return folder_ / "metrics.jsonl"; }
+  std::filesystem::path updates() const { return folder_ / "updates.jsonl"; }   ///< of an asynchronous run
   std::filesystem::path checkpoints() const { return folder_ / "checkpoints"; }
   std::filesystem::path result() const { return folder_ / "result.json"; }  ///< written last
   std::filesystem::path log(int rank) const { return folder_ / "logs" / ("rank-" + std::to_string(rank) + ".log"); }

@@ -21,8 +21,8 @@ class KeepGradient final : public Optimizer {
  public:
   explicit KeepGradient(Arena& arena) : arena_(arena) {}
   bool elementwise() const override { return true; }
-  void step(const Range& range, int, double, std::int64_t, double grad_scale) override {
-    if (grad_scale != 1) arena_.gradients(range).mul_(grad_scale);
+  void step(const Range& range, int, const Update& update) override {
+    if (update.grad_scale != 1) arena_.gradients(range).mul_(update.grad_scale);
   }
   std::vector<SlotBuffer>& slots() override { return none_; }
 

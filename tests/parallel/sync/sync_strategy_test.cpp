@@ -150,7 +150,7 @@ TEST_P(EveryClip, StepsAreThoseOfTorchOnTheGlobalBatch) {
     const std::int64_t begin = piece_.global_begin, end = piece_.global_end;
     (data_.loss_sum(reference, begin, end) / data_.weight(begin, end)).backward();
     if (norm > 0) {
-      EXPECT_NEAR(facts.gradient_norm, torch::nn::utils::clip_grad_norm_(reference->parameters(), norm), 1e-5);
+      EXPECT_NEAR(facts.steps.front().gradient_norm, torch::nn::utils::clip_grad_norm_(reference->parameters(), norm), 1e-5);
     }
     if (value > 0) torch::nn::utils::clip_grad_value_(reference->parameters(), value);
     optimizer.step();
@@ -173,16 +173,16 @@ TEST_P(EveryPath, FactsAddUpOverTheRanks) {
     const std::int64_t begin = piece_.global_begin, end = piece_.global_end;
     EXPECT_EQ(piece_.global_size(), i % 3 == 2 ? 3 : 4);
     std::int64_t samples = 0;
-    for (const RankStep& part : facts.ranks) samples += part.samples;
+    for (const RankStep& part : facts.steps.front().ranks) samples += part.samples;
     EXPECT_EQ(samples, piece_.global_size());
     for (int r = 0; r < world_.size(); ++r) {
-      EXPECT_EQ(facts.ranks.at(static_cast<std::size_t>(r)).samples, equal_share(piece_, r, world_.size()).size());
+      EXPECT_EQ(facts.steps.front().ranks.at(static_cast<std::size_t>(r)).samples, equal_share(piece_, r, world_.size()).size());
     }
-    EXPECT_EQ(facts.weight, data_.weight(begin, end));
-    EXPECT_EQ(facts.counted, facts.weight);
-    EXPECT_EQ(facts.correct, world_.size());
-    EXPECT_NEAR(facts.loss, losses.slice(0, begin, end).sum().item<double>() / facts.weight, 1e-5);
-    EXPECT_EQ(facts.lr, 0.1);
+    EXPECT_EQ(facts.steps.front().weight, data_.weight(begin, end));
+    EXPECT_EQ(facts.steps.front().counted, facts.steps.front().weight);
+    EXPECT_EQ(facts.steps.front().correct, world_.size());
+    EXPECT_NEAR(facts.steps.front().loss, losses.slice(0, begin, end).sum().item<double>() / facts.steps.front().weight, 1e-5);
+    EXPECT_EQ(facts.steps.front().lr, 0.1);
     EXPECT_TRUE(facts.finite);
     EXPECT_EQ(facts.stop, StopReason::none);
     EXPECT_EQ(facts.bytes_sent > 0, world_.size() > 1);

@@ -178,7 +178,7 @@ TEST_P(PlantedDefects, MissingZeroGrad) {
       for (const auto& flat : arena.flats()) now.push_back(flat.gradients.clone());
       for (std::size_t i = 0; i < earlier->size(); ++i) at::Tensor(arena.flats()[i].gradients).copy_((*earlier)[i]);
       if (!earlier->empty()) {
-        for (const auto& segment : arena.segments()) optimizer.step(segment.range, segment.group, lr, 2, 1);
+        for (const auto& segment : arena.segments()) optimizer.step(segment.range, segment.group, {.lr = lr, .number = 2});
         for (std::size_t i = 0; i < now.size(); ++i) now[i] += (*earlier)[i];
       }
       *earlier = now;

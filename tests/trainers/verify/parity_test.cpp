@@ -269,7 +269,7 @@ TEST_P(EveryOptimizer, MakesTheSameStepFromTheSameGradientBitForBit) {
       gradients.copy_(pair.team.parameters().flats()[f].gradients);
     }
     for (const auto& segment : pair.alone.parameters().segments()) {
-      pair.alone.optimizer().step(segment.range, segment.group, config_.optim.lr, i + 1, 1);
+      pair.alone.optimizer().step(segment.range, segment.group, {.lr = config_.optim.lr, .number = static_cast<double>(i + 1)});
     }
     ASSERT_TRUE(same_bits(pair.team.parameters(), pair.alone.parameters())) << "step " << i + 1;
   }

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/parallel/async/async_strategy.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <utility>
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include "tugline/core/error.hpp"
+#include "tugline/core/optim/clip.hpp"
+#include "tugline/core/optim/optimizer.hpp"
+#include "tugline/core/state/arena.hpp"
+#include "tugline/core/state/bucket_hooks.hpp"
+#include "tugline/parallel/async/piece_record.hpp"
+#include "tugline/parallel/async/shared_ranges.hpp"
+#include "tugline/parallel/async/step_book.hpp"
+#include "tugline/parallel/communicator.hpp"
+#include "tugline/parallel/world.hpp"
+
+namespace tugline {
+namespace {
+
+constexpr int kRecordTag = 21;
+constexpr double kLeastSpeedRatio = 2, kMostSpeedRatio = 16;   // that a bound of its own allows for
+
+void require_same_run(const RecordedUpdates& recorded, std::int64_t ranks, std::int64_t pieces_per_step, std::int64_t ranges, const StepPlan& plan) {
+  const auto refuse = [](const std::string& what) { throw AgreedError(ExitCode::config, "parallel.async.replay: " + what); };
+  if (recorded.ranks != ranks) refuse(fmt::format("the recorded run had {} ranks, and here are {}", recorded.ranks, ranks));
+  if (recorded.pieces_per_step != pieces_per_step || recorded.ranges != ranges) {
+    refuse(fmt::format("the recorded run had {} pieces per step and {} ranges of parameters, and this one has {} and {}: use its config",
+                       recorded.pieces_per_step, recorded.ranges, pieces_per_step, ranges));
+  }
+  if (std::ssize(recorded.pieces) != plan.total_steps * pieces_per_step || recorded.pieces.rbegin()->first + 1 != std::ssize(recorded.pieces)) {
+    refuse(fmt::format("the recorded run has {} pieces, and this one {}: it must have been finished, with this config", recorded.pieces.size(),
+                       plan.total_steps * pieces_per_step));
+  }
+}
+
+}  // namespace
+
+struct AsyncStrategy::Impl {
+  Communicator& messages;
+  Communicator& control;
+  Arena& arena;
+  StepPlan plan;
+  AsyncOptions options;
+  const Clock& clock;
+  int rank, size;
+  std::int64_t pieces_per_step, staleness;
+  BucketHooks hooks;
+  SharedRanges ranges;
+  StepBook book;
+  std::vector<RangeScript> scripts;            // of the repeated run, per range
+  std::deque<std::int64_t> recorded;           // pieces that this rank had there and has not claimed yet
+
+  std::optional<std::int64_t> current, next;   // pieces: this rank computes, and will compute then
+  bool open = false;                           // the current one's gradient has neither been pushed nor left out
+  bool has_read = false;                       // what the current or next one is computed on
+  bool over = false;                           // all steps are done and all ranks have met
+  std::vector<std::uint32_t> copies;           // per range: the version that this rank has
+  std::vector<std::uint32_t> computed_on;      // per range: what the current piece was computed on
+  double nominal_weight = 1;
+  StepReport report;                           // of the current piece
+  StopReason stop = StopReason::none;          // asked for by this rank since all met
+  bool save = false;
+  std::string told;                            // on rank 0: records since all met, for the others
+  std::deque<std::pair<std::string, std::unique_ptr<Work>>> sending;
+
+  Impl(Communicator& messages_in, Communicator& control_in, Arena& arena_in, Optimizer& optimizer, std::vector<at::Tensor> common,
+       const Schedule& schedule, StepPlan plan_in, AsyncOptions options_in, const Clock& clock_in)
+      : messages(messages_in), control(control_in), arena(arena_in), plan(plan_in), options(std::move(options_in)), clock(clock_in),
+        rank(control_in.rank()), size(control_in.size()),
+        pieces_per_step(options.pieces_per_step > 0 && options.staleness != 0 ? options.pieces_per_step : size),
+        staleness(options.staleness.value_or(bound_for(kLeastSpeedRatio))), hooks(arena_in, [](int) {}),
+        ranges(arena_in, optimizer, std::move(common), schedule,
+               {options.node, size, static_cast<int>(pieces_per_step), options.staleness == 0, options.staleness_power, options.clip_value}, clock_in),
+        book(plan_in, schedule, {size, static_cast<int>(pieces_per_step), options.staleness_power, options.first_step}),
+        copies(arena_in.buckets().size(), 0) {
+    if (size > 1 && !options.node) throw Error("asynchronous steps need ranks that share memory");
+    repeat_recorded();
+    if (rank == 0) {
+      ranges.publish();
+      ranges.open(options.first_step, next_meeting(options.first_step));
+      if (options.record) options.record(attempt_line(options.first_step, size, static_cast<int>(pieces_per_step), ranges.num_ranges()));
+    }
+    over = options.first_step >= plan.total_steps;
+    control.barrier();
+  }
+
+  std::int64_t bound_for(double speed_ratio) const {
+    return std::max<std::int64_t>(1, (size - 1) * std::llround(std::ceil(std::clamp(speed_ratio, kLeastSpeedRatio, kMostSpeedRatio))));
+  }
+  void repeat_recorded();
+  std::int64_t next_meeting(std::int64_t step) const;
+  std::optional<std::int64_t> claim();
+  Piece piece_of(std::int64_t number) const;
+  GradientTurn::Options turn_options(std::optional<std::int64_t> reads_for) const;
+  void read();
+  double clip(double weight);
+  void push(bool left_out);
+  void send(const PieceRecord& record);
+  void note(const std::string& bytes);
+  void collect(std::int64_t until_pieces);
+  void meet(StepFacts& facts);
+};
+
+AsyncStrategy::AsyncStrategy(Communicator& messages, Communicator& control, Arena& arena, Optimizer& optimizer, std::vector<at::Tensor> common,
+                             Schedule schedule, StepPlan plan, AsyncOptions options, const Clock& clock)
+    : impl_(std::make_unique<Impl>(messages, control, arena, optimizer, std::move(common), schedule, plan, std::move(options), clock)) {}
+AsyncStrategy::~AsyncStrategy() = default;
+
+void AsyncStrategy::Impl::repeat_recorded() {
+  if (!options.repeat) return;
+  require_same_run(*options.repeat, size, pieces_per_step, ranges.num_ranges(), plan);
+  scripts = options.repeat->scripts();
+  for (const auto& [number, record] : options.repeat->pieces) {
+    if (record.rank == rank) recorded.push_back(number);
+  }
+}
+
+/// After how many steps all meet, when they have met after `step`.
+std::int64_t AsyncStrategy::Impl::next_meeting(std::int64_t step) const {
+  if (options.repeat) {
+    const auto next_one = options.repeat->meetings.upper_bound(step);
+    return next_one == options.repeat->meetings.end() ? plan.total_steps : *next_one;
+  }
+  for (++step; step < plan.total_steps; ++step) {
+    if (step % plan.steps_per_epoch() == 0 || (options.meet_after && options.meet_after(step))) return step;
+  }
+  return plan.total_steps;
+}
+
+std::optional<std::int64_t> AsyncStrategy::Impl::claim() {
+  if (!options.repeat) return ranges.claim(rank);
+  if (recorded.empty() || recorded.front() >= ranges.end_step() * pieces_per_step) return std::nullopt;
+  const std::int64_t piece = recorded.front();
+  recorded.pop_front();
+  return piece;
+}
+
+Piece AsyncStrategy::Impl::piece_of(std::int64_t number) const {
+  return equal_share(plan.global_piece(number / pieces_per_step), static_cast<int>(number % pieces_per_step), static_cast<int>(pieces_per_step));
+}
+
+std::optional<Piece> AsyncStrategy::next_piece() {
+  Impl& self = *impl_;
+  if (self.open) self.push(true);   // nobody wants to try it again
+  if (self.over) return std::nullopt;
+  self.current = self.next ? self.next : self.claim();
+  self.next = self.current ? self.claim() : std::nullopt;
+  if (self.current) return self.piece_of(*self.current);
+  Piece none = self.plan.global_piece(self.ranges.end_step() - 1);   // until all meet
+  none.begin = none.end = none.global_end;
+  return none;
+}
+
+std::optional<Piece> AsyncStrategy::upcoming(const Piece& /*piece*/) const {
+  return impl_->next ? std::optional(impl_->piece_of(*impl_->next)) : std::nullopt;
+}
+
+void AsyncStrategy::begin_step(int backwards, double nominal_weight) {
+  Impl& self = *impl_;
+  if (!self.current) return;
+  if (!self.has_read) self.read();
+  self.open = true;
+  self.computed_on = self.copies;
+  self.nominal_weight = nominal_weight;
+  self.arena.rebind_values();
+  self.hooks.arm(backwards);
+}
+
+StepFacts AsyncStrategy::finish_step(const StepReport& report) {
+  Impl& self = *impl_;
+  const double start = self.clock.seconds();
+  StepFacts facts;
+  facts.alone = true;
+  facts.settled = false;
+  facts.data_seconds = report.data_seconds;
+  facts.compute_seconds = report.compute_seconds;
+  self.stop = std::max(self.stop, report.stop);
+  self.save = self.save || report.save;
+  if ((self.stop != StopReason::none || self.save) && !self.options.repeat) self.ranges.close();
+  if (self.current) {
+    self.hooks.finish();
+    self.report = report;
+    const double norm = self.clip(report.weight);
+    facts.finite = std::isfinite(report.loss_sum) && self.hooks.finite() && std::isfinite(norm);
+    if (!std::isfinite(report.loss_sum)) facts.nonfinite_rank = self.rank;
+    if (!facts.finite) return facts;
+    self.push(false);
+  }
+  if (self.rank == 0) self.collect(0);
+  facts.steps = self.book.take_finished(self.staleness);
+  const auto spent = self.ranges.take_spent();
+  const double pushed = self.clock.seconds();
+  if (!self.next) self.meet(facts);
+  facts.bytes_sent = spent.bytes;
+  facts.optimizer_seconds = spent.apply_seconds;
+  facts.exposed_seconds = std::max(0.0, pushed - start - spent.wait_seconds - spent.apply_seconds);
+  facts.wait_seconds = spent.wait_seconds + self.clock.seconds() - pushed;
+  return facts;
+}
+
+GradientTurn::Options AsyncStrategy::Impl::turn_options(std::optional<std::int64_t> reads_for) const {
+  GradientTurn::Options turn;
+  turn.worker = rank;
+  turn.first_range = ranges.num_ranges() * rank / size;   // workers do not queue for the same ones
+  turn.staleness = static_cast<int>(staleness);
+  turn.reads = reads_for.has_value();
+  if (options.repeat) {
+    turn.repeated.scripts = &scripts;
+    if (reads_for) turn.repeated.versions = &options.repeat->pieces.at(*reads_for).read;
+  }
+  return turn;
+}
+
+void AsyncStrategy::Impl::read() {
+  GradientTurn turn(ranges, copies, turn_options(current));
+  ranges.run(turn);
+  has_read = true;
+}
+
+/// Of the mean over the piece's samples; 0 when nobody clips.
+double AsyncStrategy::Impl::clip(double weight) {
+  if (options.clip_norm <= 0 || weight <= 0) return 0;
+  std::vector<Range> all;
+  for (const auto& bucket : arena.buckets()) all.push_back(bucket.range);
+  const double norm = std::sqrt(squared_norm(arena, all)) * nominal_weight / weight;
+  const double factor = clip_factor(norm, options.clip_norm);
+  if (!(factor < 1) || !std::isfinite(norm)) return norm;
+  const torch::NoGradGuard no_grad;
+  for (const Range& range : all) arena.gradients(range).mul_(factor);
+  return norm;
+}
+
+void AsyncStrategy::Impl::push(bool left_out) {
+  const Piece piece = piece_of(*current);
+  GradientTurn::Options turn_of = turn_options(next);
+  if (options.repeat) turn_of.repeated.applied = &options.repeat->pieces.at(*current).applied;
+  turn_of.dropped = left_out || (options.repeat && options.repeat->pieces.at(*current).dropped);
+  const Push push{.piece = *current, .step = piece.step, .samples = piece.size(), .step_samples = piece.global_size(), .weight = report.weight,
+                  .nominal_weight = nominal_weight};
+  GradientTurn turn(ranges, copies, push, turn_of);
+  ranges.run(turn);
+  open = false;
+  has_read = turn_of.reads;
+  PieceRecord record{.piece = *current, .rank = rank, .samples = piece.size(), .dropped = turn_of.dropped, .report = report, .read = computed_on,
+                     .applied = turn.applied()};
+  if (record.dropped && staleness != 0) record.applied.assign(record.applied.size(), 0);   // its step did not wait for it
+  send(record);
+}
+
+/// To rank 0, which keeps the books.
+void AsyncStrategy::Impl::send(const PieceRecord& record) {
+  if (rank == 0) return note(record.encode());
+  sending.emplace_back(record.encode(), nullptr);
+  auto& [bytes, work] = sending.back();
+  work = messages.start_send(bytes.data(), static_cast<std::int64_t>(bytes.size()), 0, kRecordTag);
+  while (!sending.empty() && sending.front().second->test()) sending.pop_front();
+}
+
+void AsyncStrategy::Impl::note(const std::string& bytes) {
+  const PieceRecord record = PieceRecord::decode(bytes);
+  book.add(record);
+  if (options.record) options.record(piece_line(record));
+  told += bytes;
+}
+
+/// On rank 0: what has arrived, and more until there are so many.
+void AsyncStrategy::Impl::collect(std::int64_t until_pieces) {
+  for (;;) {
+    const auto incoming = messages.probe(-1, kRecordTag);
+    if (!incoming) {
+      if (book.pieces() >= until_pieces) return;
+      continue;
+    }
+    std::string bytes(static_cast<std::size_t>(incoming->bytes), '\0');
+    messages.receive(bytes.data(), incoming->bytes, incoming->from, kRecordTag);
+    note(bytes);
+  }
+}
+
+/// Everything is applied, all ranks know all steps and hold the same parameters. Collective.
+void AsyncStrategy::Impl::meet(StepFacts& facts) {
+  struct Request {
+    double stop, save;
+  };
+  const Request mine{static_cast<double>(stop), static_cast<double>(save)};
+  std::vector<Request> all(static_cast<std::size_t>(size));
+  control.all_gather(&mine, sizeof mine, all.data());   // from here on nobody works
+  for (const Request& request : all) {
+    facts.stop = std::max(facts.stop, static_cast<StopReason>(request.stop));
+    facts.save = facts.save || request.save != 0;
+  }
+  const std::int64_t step = ranges.end_step();
+  if (rank == 0) collect(step * pieces_per_step);
+  const std::string records = control.broadcast(told, 0);
+  const std::size_t length = PieceRecord{.read = copies, .applied = copies}.encode().size();
+  for (std::size_t at = 0; at < records.size() && rank != 0; at += length) book.add(PieceRecord::decode(records.substr(at, length)));
+  for (auto& finished : book.take_finished(staleness)) facts.steps.push_back(std::move(finished));
+  if (!options.staleness) staleness = bound_for(book.take_speed_ratio());
+  sending.clear();
+  told.clear();
+  ranges.fetch(copies);
+  facts.settled = true;
+  stop = StopReason::none;
+  save = false;
+  over = step >= plan.total_steps;
+  control.barrier();   // all have read
+  if (rank == 0) {
+    if (options.record) options.record(meeting_line(step));
+    ranges.open(step, next_meeting(step));
+  }
+  control.barrier();
+}
+
+}  // namespace tugline

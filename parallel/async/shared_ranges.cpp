@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/parallel/async/shared_ranges.hpp"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/from_blob.h>
+
+#include "tugline/core/error.hpp"
+#include "tugline/core/optim/clip.hpp"
+#include "tugline/core/optim/optimizer.hpp"
+#include "tugline/parallel/node/node_team.hpp"
+#include "tugline/parallel/reduce.hpp"
+#include "tugline/parallel/strategy.hpp"
+#include "tugline/parallel/sync/exchange.hpp"
+
+namespace tugline {
+namespace {
+
+constexpr std::int64_t kChunkBytes = 256 << 10;
+
+void check(int error, const char* what) {
+  if (error != 0) throw Error(std::string(what) + ": " + std::strerror(error));
+}
+
+void share(pthread_mutex_t& mutex) {
+  pthread_mutexattr_t attributes;
+  check(pthread_mutexattr_init(&attributes), "pthread_mutexattr_init");
+  check(pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED), "pthread_mutexattr_setpshared");
+  check(pthread_mutex_init(&mutex, &attributes), "pthread_mutex_init");
+  pthread_mutexattr_destroy(&attributes);
+}
+
+std::vector<Arena::Segment> chunks_of(const Arena& arena, int bucket) {
+  std::vector<Arena::Segment> chunks;
+  for (Arena::Segment segment : arena.segments()) {
+    if (segment.bucket != bucket) continue;
+    const auto element = static_cast<std::int64_t>(arena.flats()[static_cast<std::size_t>(segment.range.buffer)].values.element_size());
+    const std::int64_t end = segment.range.end;
+    for (std::int64_t begin = segment.range.begin; begin < end; begin += kChunkBytes / element) {
+      segment.range.begin = begin;
+      segment.range.end = std::min(end, begin + kChunkBytes / element);
+      chunks.push_back(segment);
+    }
+  }
+  return chunks;
+}
+
+std::byte* at_element(const at::Tensor& flat, std::int64_t element) {
+  return static_cast<std::byte*>(flat.data_ptr()) + element * static_cast<std::int64_t>(flat.element_size());
+}
+
+}  // namespace
+
+/// Zeroed but for the mutex; the ledger or cursor follows.
+struct alignas(64) SharedRanges::Place {
+  pthread_mutex_t mutex;
+  Signal applied;   // the range's version
+};
+
+class SharedRanges::CursorLock {
+ public:
+  explicit CursorLock(const SharedRanges& ranges) : mutex_(ranges.place(0).mutex) { check(pthread_mutex_lock(&mutex_), "pthread_mutex_lock"); }
+  ~CursorLock() { pthread_mutex_unlock(&mutex_); }
+  CursorLock(const CursorLock&) = delete;
+  CursorLock& operator=(const CursorLock&) = delete;
+
+ private:
+  pthread_mutex_t& mutex_;
+};
+
+SharedRanges::SharedRanges(Arena& arena, Optimizer& optimizer, std::vector<at::Tensor> common, Schedule schedule, SharedRangesOptions options,
+                           const Clock& clock)
+    : arena_(arena), optimizer_(optimizer), common_(std::move(common)), schedule_(schedule), options_(std::move(options)), clock_(clock),
+      me_(options_.node ? options_.node->rank() : 0) {
+  const std::size_t content = std::max(PieceCursor::bytes(options_.workers), RangeLedger::bytes(options_.workers));
+  place_bytes_ = sizeof(Place) + (content + alignof(Place) - 1) / alignof(Place) * alignof(Place);
+  const std::size_t places = 1 + arena.buckets().size();
+  memory_ = options_.node ? options_.node->allocate_common(places * place_bytes_) : host_memory(places * place_bytes_);
+  for (std::size_t i = 0; i < places; ++i) {
+    if (me_ == 0) share(place(i).mutex);
+    void* const content_of_place = &place(i) + 1;
+    if (i == 0) {
+      cursor_.emplace(content_of_place, options_.workers, options_.pieces_per_step, options_.in_turns);
+    } else {
+      ledgers_.emplace_back(content_of_place, options_.workers, options_.pieces_per_step);
+      chunks_.push_back(chunks_of(arena, static_cast<int>(i - 1)));
+    }
+  }
+  for (const auto& flat : arena.flats()) {
+    if (!flat.gradients.defined()) {
+      gradients_.emplace_back();
+    } else if (options_.node) {
+      gradients_.push_back(options_.node->everywhere(flat.gradients.data_ptr()));
+    } else {
+      gradients_.push_back({static_cast<std::byte*>(flat.gradients.data_ptr())});
+    }
+    if (flat.gradients.defined() && std::ssize(gradients_.back()) != options_.workers) throw Error("the gradients do not lie in memory that the ranks share");
+  }
+  if (options_.node) options_.node->barrier();
+}
+SharedRanges::~SharedRanges() = default;
+
+SharedRanges::Place& SharedRanges::place(std::size_t index) const {
+  return *reinterpret_cast<Place*>(static_cast<std::byte*>(memory_.get()) + index * place_bytes_);
+}
+
+void SharedRanges::lock(int range) { check(pthread_mutex_lock(&place(static_cast<std::size_t>(range) + 1).mutex), "pthread_mutex_lock"); }
+void SharedRanges::unlock(int range) { pthread_mutex_unlock(&place(static_cast<std::size_t>(range) + 1).mutex); }
+
+void SharedRanges::apply(int range, const RangeUpdate& update) {
+  const double start = clock_.seconds();
+  std::vector<StepReport> weights;
+  double nominal_weight = 0;
+  for (const AppliedPush& applied : update.pushes) {
+    weights.push_back({.weight = applied.push.weight});
+    if (!applied.push.left_out && nominal_weight == 0) nominal_weight = applied.push.nominal_weight;
+  }
+  const double weight = add_pairwise(std::move(weights)).weight;
+  if (weight > 0) {
+    const at::NoGradGuard no_grad;
+    const Update step{.lr = learning_rate(update), .number = update.number, .grad_scale = nominal_weight / weight, .fraction = update.fraction};
+    for (const auto& chunk : chunks_[static_cast<std::size_t>(range)]) {
+      gather(chunk.range, update, nominal_weight);
+      if (options_.clip_value > 0) clip_by_value(arena_, std::span(&chunk.range, 1), options_.clip_value / step.grad_scale);
+      optimizer_.step(chunk.range, chunk.group, step);
+    }
+  }
+  raise(place(static_cast<std::size_t>(range) + 1).applied, update.version);
+  spent_.apply_seconds += clock_.seconds() - start;
+}
+
+/// The sum of the update's gradients in `chunk` is then in this rank's, which are not needed any more. In the order of pieces, so that it
+/// does not matter who came first.
+void SharedRanges::gather(const Range& chunk, const RangeUpdate& update, double nominal_weight) {
+  const auto buffer = static_cast<std::size_t>(chunk.buffer);
+  const at::Tensor& flat = arena_.flats()[buffer].gradients;
+  const auto element = static_cast<std::int64_t>(flat.element_size());
+  std::vector<const void*> in;
+  for (const AppliedPush& applied : update.pushes) {
+    if (applied.push.left_out) continue;
+    std::byte* const gradient = gradients_[buffer][static_cast<std::size_t>(applied.worker)] + chunk.begin * element;
+    in.push_back(gradient);
+    if (applied.worker != me_) spent_.bytes += chunk.size() * element;
+    // Seeded otherwise: it is of a step with another weight.
+    if (applied.push.nominal_weight != nominal_weight) {
+      at::from_blob(gradient, {chunk.size()}, flat.options()).mul_(applied.push.nominal_weight / nominal_weight);
+    }
+  }
+  void* const mine = at_element(flat, chunk.begin);
+  if (in.size() == 1 && in.front() == mine) return;
+  reduce(in, mine, chunk.size(), dtype_of(flat), ReduceOp::sum);
+}
+
+double SharedRanges::learning_rate(const RangeUpdate& update) const {
+  std::int64_t step = 0;
+  for (const AppliedPush& applied : update.pushes) step = std::max(step, applied.push.step);
+  const double lr = schedule_.lr(step);
+  if (options_.staleness_power == 0) return lr;
+  return lr * std::pow(1 + static_cast<double>(update.staleness) / options_.pieces_per_step, -options_.staleness_power);
+}
+
+void SharedRanges::copy_out(int range) {
+  const Range& whole = arena_.buckets()[static_cast<std::size_t>(range)].range;
+  const at::Tensor& from = common_[static_cast<std::size_t>(whole.buffer)];
+  const auto bytes = static_cast<std::size_t>(whole.size()) * from.element_size();
+  std::memcpy(at_element(arena_.flats()[static_cast<std::size_t>(whole.buffer)].values, whole.begin), at_element(from, whole.begin), bytes);
+  spent_.bytes += static_cast<std::int64_t>(bytes);
+}
+
+void SharedRanges::run(GradientTurn& turn) {
+  while (!turn.done()) {
+    if (turn.advance() || turn.done()) continue;
+    if (!options_.node) throw Error("a worker that is alone waits for another");
+    const auto [range, version] = turn.blocked_on();
+    const double start = clock_.seconds();
+    options_.node->wait_for(place(static_cast<std::size_t>(range) + 1).applied, version);
+    spent_.wait_seconds += clock_.seconds() - start;
+  }
+}
+
+std::optional<std::int64_t> SharedRanges::claim(int worker) {
+  const CursorLock lock(*this);
+  return cursor_->claim(worker);
+}
+
+void SharedRanges::close() {
+  const CursorLock lock(*this);
+  cursor_->close();
+}
+
+void SharedRanges::publish() {
+  for (std::size_t f = 0; f < common_.size(); ++f) at::Tensor(common_[f]).copy_(arena_.flats()[f].values);
+}
+
+void SharedRanges::fetch(std::vector<std::uint32_t>& copies) {
+  for (int range = 0; range < num_ranges(); ++range) {
+    copy_out(range);
+    copies[static_cast<std::size_t>(range)] = ledger(range).version();
+  }
+}
+
+void SharedRanges::open(std::int64_t step, std::int64_t end) {
+  cursor_->open(step, end);
+  for (auto& ledger : ledgers_) ledger.begin_at(step * options_.pieces_per_step);
+}
+
+std::int64_t SharedRanges::end_step() const {
+  const CursorLock lock(*this);
+  return cursor_->end() / options_.pieces_per_step;
+}
+
+SharedRanges::Spent SharedRanges::take_spent() { return std::exchange(spent_, {}); }
+
+}  // namespace tugline
