@@ -48,6 +48,7 @@ void EventLog::step(const StepRecord& record) {
   of_ranks("busy_seconds", [](const RankStep& rank) { return rank.busy_seconds(); });
   of_ranks("data_seconds", [](const RankStep& rank) { return rank.data_seconds; });
   of_ranks("cpu_seconds", [](const RankStep& rank) { return rank.cpu_seconds; });
+  if (record.staleness) of_ranks("waited_seconds", [](const RankStep& rank) { return rank.waited_seconds; });
   if (record.staleness) fields["staleness"] = {{"mean", record.staleness->mean()}, {"largest", record.staleness->largest()}};
   event("step", fields);
 }

@@ -82,6 +82,7 @@ std::string ProgressLine::text(std::size_t room) const {
     fields.push_back(
         {0, now.total_steps > 0 ? fmt::format("step {}/{}", now.step, now.total_steps) : fmt::format("step {}", now.step)});
     fields.push_back({1, "loss " + number_text(now.loss)});
+    if (now.staleness) fields.push_back({9, fmt::format("stale {:.1f}", now.staleness->mean())});
     if (now.accuracy) fields.push_back({8, fmt::format("accuracy {:.1f}%", 100 * *now.accuracy)});
   }
   for (const auto& [split, record] : evaluations_) {

@@ -32,9 +32,10 @@ void Waiting::add(const StepRecord& record, double keep) {
   for (const RankStep& rank : record.ranks) longest = std::max(longest, rank.busy_seconds());
   for (std::size_t r = 0; r < ranks; ++r) {
     const double busy = r < record.ranks.size() ? record.ranks[r].busy_seconds() : 0;
-    const double wait = ranks > 1 ? longest - busy : record.seconds.wait;
+    double wait = ranks > 1 ? longest - busy : record.seconds.wait;
+    if (ranks > 1 && record.staleness) wait = record.ranks[r].waited_seconds;
     busy_[r] = keep * busy_[r] + busy;
-    wait_[r] = keep * wait_[r] + std::min(wait, seconds);
+    wait_[r] = keep * wait_[r] + (record.staleness ? wait : std::min(wait, seconds));   // a piece may last longer than a step
   }
   rank_seconds_ = keep * rank_seconds_ + static_cast<double>(ranks) * seconds;
 }

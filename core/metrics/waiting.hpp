@@ -9,7 +9,7 @@
 namespace tugline {
 
 /// How long the ranks wait for each other over a number of steps, and for whom. In a step every rank waits for the one that
-/// is busy longest.
+/// is busy longest; in an asynchronous run each says how long it waited.
 class Waiting {
  public:
   /// Before it counts, what came earlier is multiplied by `keep`: below 1, old steps fade. Records of another number of

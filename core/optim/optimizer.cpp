@@ -55,21 +55,22 @@ class FusedOptimizer : public Optimizer {
   void step(const Range& range, int group, const Update& update) override {
     if (range.size() == 0) return;
     const at::NoGradGuard no_grad;
-    const std::shared_ptr<RangeViews> views = views_of(range);
+    RangeViews views = *views_of(range);
+    if (update.gradients != nullptr) views.gradients = *update.gradients;
     const ParamGroup& settings = groups_.at(static_cast<std::size_t>(group));
     StepArguments arguments{update.lr * settings.lr_factor, settings.weight_decay, update.fraction, update.number <= update.fraction, std::nullopt};
     const double grad_scale = update.grad_scale * gradient_factor(update.fraction);
-    views->step.data_ptr<float>()[0] = static_cast<float>(update.number / update.fraction);
-    if (grad_scale != 1 && views->values.scalar_type() == at::kFloat) {
-      views->inverse_scale.data_ptr<float>()[0] = static_cast<float>(1 / grad_scale);
-      arguments.inverse_scale = views->inverse_scale;
+    views.step.data_ptr<float>()[0] = static_cast<float>(update.number / update.fraction);
+    if (grad_scale != 1 && views.values.scalar_type() == at::kFloat) {
+      views.inverse_scale.data_ptr<float>()[0] = static_cast<float>(1 / grad_scale);
+      arguments.inverse_scale = views.inverse_scale;
     } else if (grad_scale != 1) {
-      views->gradients.mul_(grad_scale);  // the kernels' scale is float32 whatever the gradients are
+      views.gradients.mul_(grad_scale);  // the kernels' scale is float32 whatever the gradients are
     }
-    if (at::isReducedFloatingType(views->values.scalar_type())) {
-      apply_in_float32(*views, arguments);
+    if (at::isReducedFloatingType(views.values.scalar_type())) {
+      apply_in_float32(views, arguments);
     } else {
-      apply(*views, arguments);
+      apply(views, arguments);
     }
   }
 

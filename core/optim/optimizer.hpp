@@ -34,6 +34,7 @@ struct Update {
   /// Which part of a step it is: 1 is a step, and n updates of 1/n, each with the gradient of its own samples, go as far and forget as much
   /// as a step of all of them: momentum and moving averages decay by a power of it.
   double fraction = 1;
+  const at::Tensor* gradients = nullptr;   ///< of the range, flat; null: the arena's
 };
 
 /// Steps ranges of an arena. All slots (momentum, second moments) are flat buffers with the arena's layout.

@@ -64,6 +64,7 @@ struct AsyncStrategy::Impl {
   std::vector<std::uint32_t> computed_on;      // per range: what the current piece was computed on
   double nominal_weight = 1;
   StepReport report;                           // of the current piece
+  double waited = 0;                           // seconds for others, since the last record
   StopReason stop = StopReason::none;          // asked for by this rank since all met
   bool save = false;
   std::string told;                            // on rank 0: records since all met, for the others
@@ -201,6 +202,7 @@ StepFacts AsyncStrategy::finish_step(const StepReport& report) {
   facts.optimizer_seconds = spent.apply_seconds;
   facts.exposed_seconds = std::max(0.0, pushed - start - spent.wait_seconds - spent.apply_seconds);
   facts.wait_seconds = spent.wait_seconds + self.clock.seconds() - pushed;
+  self.waited += facts.wait_seconds;
   return facts;
 }
 
@@ -247,7 +249,7 @@ void AsyncStrategy::Impl::push(bool left_out) {
   ranges.run(turn);
   open = false;
   has_read = turn_of.reads;
-  PieceRecord record{.piece = *current, .rank = rank, .samples = piece.size(), .dropped = turn_of.dropped, .report = report, .read = computed_on,
+  PieceRecord record{.piece = *current, .rank = rank, .samples = piece.size(), .dropped = turn_of.dropped, .waited_seconds = std::exchange(waited, 0), .report = report, .read = computed_on,
                      .applied = turn.applied()};
   if (record.dropped && staleness != 0) record.applied.assign(record.applied.size(), 0);   // its step did not wait for it
   send(record);

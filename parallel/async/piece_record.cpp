@@ -16,7 +16,7 @@ namespace tugline {
 namespace json = boost::json;
 namespace {
 
-constexpr std::size_t kNumbers = 12;
+constexpr std::size_t kNumbers = 13;
 
 /// One number where all ranges have it.
 json::value text_of(const std::vector<std::uint32_t>& versions) {
@@ -43,7 +43,7 @@ std::vector<std::uint32_t> versions_of(const json::value& text, const std::vecto
 std::string PieceRecord::encode() const {
   const std::array<double, kNumbers> numbers{
       static_cast<double>(piece), static_cast<double>(rank), static_cast<double>(samples), static_cast<double>(dropped), report.weight, report.loss_sum,
-      report.correct, report.counted, report.data_seconds, report.compute_seconds, report.cpu_seconds, static_cast<double>(read.size())};
+      report.correct, report.counted, report.data_seconds, report.compute_seconds, report.cpu_seconds, static_cast<double>(read.size()), waited_seconds};
   std::string bytes(reinterpret_cast<const char*>(numbers.data()), sizeof numbers);
   for (const auto* versions : {&read, &applied}) {
     bytes.append(reinterpret_cast<const char*>(versions->data()), versions->size() * sizeof(std::uint32_t));
@@ -61,6 +61,7 @@ PieceRecord PieceRecord::decode(const std::string& bytes) {
   record.dropped = numbers[3] != 0;
   record.report = {.weight = numbers[4], .loss_sum = numbers[5], .correct = numbers[6], .counted = numbers[7],
                    .data_seconds = numbers[8], .compute_seconds = numbers[9], .cpu_seconds = numbers[10]};
+  record.waited_seconds = numbers[12];
   const auto ranges = static_cast<std::size_t>(numbers[11]);
   const char* next = bytes.data() + sizeof numbers;
   for (auto* versions : {&record.read, &record.applied}) {

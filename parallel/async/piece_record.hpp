@@ -18,6 +18,7 @@ struct PieceRecord {
   int rank = 0;                            ///< who computed it
   std::int64_t samples = 0;
   bool dropped = false;                    ///< its gradient was not finite, and has moved nothing
+  double waited_seconds = 0;               ///< for others, since the rank's piece before
   StepReport report;
   std::vector<std::uint32_t> read;         ///< per range: the version that its gradient was computed on
   std::vector<std::uint32_t> applied;      ///< per range: the version that the update with its gradient has made; 0: none has

@@ -12,7 +12,6 @@
 #include <ATen/ops/from_blob.h>
 
 #include "tugline/core/error.hpp"
-#include "tugline/core/optim/clip.hpp"
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/parallel/node/node_team.hpp"
 #include "tugline/parallel/reduce.hpp"
@@ -124,10 +123,11 @@ void SharedRanges::apply(int range, const RangeUpdate& update) {
   const double weight = add_pairwise(std::move(weights)).weight;
   if (weight > 0) {
     const at::NoGradGuard no_grad;
-    const Update step{.lr = learning_rate(update), .number = update.number, .grad_scale = nominal_weight / weight, .fraction = update.fraction};
+    Update step{.lr = learning_rate(update), .number = update.number, .grad_scale = nominal_weight / weight, .fraction = update.fraction};
     for (const auto& chunk : chunks_[static_cast<std::size_t>(range)]) {
-      gather(chunk.range, update, nominal_weight);
-      if (options_.clip_value > 0) clip_by_value(arena_, std::span(&chunk.range, 1), options_.clip_value / step.grad_scale);
+      at::Tensor sum = gather(chunk.range, update, nominal_weight);
+      if (options_.clip_value > 0) sum.clamp_(-options_.clip_value / step.grad_scale, options_.clip_value / step.grad_scale);
+      step.gradients = &sum;
       optimizer_.step(chunk.range, chunk.group, step);
     }
   }
@@ -135,26 +135,27 @@ void SharedRanges::apply(int range, const RangeUpdate& update) {
   spent_.apply_seconds += clock_.seconds() - start;
 }
 
-/// The sum of the update's gradients in `chunk` is then in this rank's, which are not needed any more. In the order of pieces, so that it
-/// does not matter who came first.
-void SharedRanges::gather(const Range& chunk, const RangeUpdate& update, double nominal_weight) {
+/// The sum of the update's gradients in `chunk`: in the memory of one of them, which are not needed any more. In the order of pieces, so that
+/// it does not matter who came first.
+at::Tensor SharedRanges::gather(const Range& chunk, const RangeUpdate& update, double nominal_weight) {
   const auto buffer = static_cast<std::size_t>(chunk.buffer);
   const at::Tensor& flat = arena_.flats()[buffer].gradients;
   const auto element = static_cast<std::int64_t>(flat.element_size());
   std::vector<const void*> in;
+  void* sum = nullptr;
   for (const AppliedPush& applied : update.pushes) {
     if (applied.push.left_out) continue;
     std::byte* const gradient = gradients_[buffer][static_cast<std::size_t>(applied.worker)] + chunk.begin * element;
     in.push_back(gradient);
+    if (sum == nullptr || applied.worker == me_) sum = gradient;   // this rank's own is in its cache
     if (applied.worker != me_) spent_.bytes += chunk.size() * element;
     // Seeded otherwise: it is of a step with another weight.
     if (applied.push.nominal_weight != nominal_weight) {
       at::from_blob(gradient, {chunk.size()}, flat.options()).mul_(applied.push.nominal_weight / nominal_weight);
     }
   }
-  void* const mine = at_element(flat, chunk.begin);
-  if (in.size() == 1 && in.front() == mine) return;
-  reduce(in, mine, chunk.size(), dtype_of(flat), ReduceOp::sum);
+  if (in.size() > 1) reduce(in, sum, chunk.size(), dtype_of(flat), ReduceOp::sum);
+  return at::from_blob(sum, {chunk.size()}, flat.options());
 }
 
 double SharedRanges::learning_rate(const RangeUpdate& update) const {

@@ -65,7 +65,7 @@ class SharedRanges final : public RangeAccess {
   struct Place;
   class CursorLock;
   Place& place(std::size_t index) const;
-  void gather(const Range& chunk, const RangeUpdate& update, double nominal_weight);
+  at::Tensor gather(const Range& chunk, const RangeUpdate& update, double nominal_weight);
   double learning_rate(const RangeUpdate& update) const;
 
   Arena& arena_;

@@ -13,6 +13,7 @@ void add_to(RankStep& sum, const RankStep& part) {
   sum.data_seconds += part.data_seconds;
   sum.compute_seconds += part.compute_seconds;
   sum.cpu_seconds += part.cpu_seconds;
+  sum.waited_seconds += part.waited_seconds;
 }
 
 }  // namespace
@@ -47,7 +48,7 @@ GlobalStep StepBook::finish(std::int64_t step, const std::map<std::int64_t, Piec
   std::vector<StepReport> reports;
   for (const auto& [number, record] : pieces) {
     const StepReport& report = record.report;
-    add_to(done.ranks[static_cast<std::size_t>(record.rank)], {record.samples, report.data_seconds, report.compute_seconds, report.cpu_seconds});
+    add_to(done.ranks[static_cast<std::size_t>(record.rank)], {record.samples, report.data_seconds, report.compute_seconds, report.cpu_seconds, record.waited_seconds});
     if (record.dropped) {
       done.finite = false;
       const bool lower = done.nonfinite_rank < 0 || record.rank < done.nonfinite_rank;

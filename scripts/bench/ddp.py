@@ -3,7 +3,7 @@
 """PyTorch DistributedDataParallel over gloo on two ranks, the peer of tests/bench/bench_step.cpp and bench_all_reduce.cpp.
 
 ddp.py mlp-64: milliseconds per step, the better of plain DDP and DDP with gradient_as_bucket_view and static_graph, both with
-SGD(fused=True).
+SGD(fused=True). ddp.py mlp-64 GROUP GROUP: rank r runs in the r-th of these control groups, by its file cgroup.procs.
 ddp.py all-reduce BYTES: microseconds of gloo's all-reduce, each time of fresh data, of which every rank then reads all.
 """
 import os
@@ -64,6 +64,9 @@ def data_of(name):
 
 
 def set_up(rank, world):
+    if len(sys.argv) > 2 and sys.argv[1] != "all-reduce":
+        with open(sys.argv[2 + rank], "w") as group:
+            group.write(str(os.getpid()))
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})   # as mpirun --bind-to core does
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world)

@@ -4,8 +4,8 @@
 //   quota     rank r runs under a CPU quota of `speed` cores, with a period of 2 ms (control groups version 1 or 2, as root)
 //   change    rank 1 goes from full to half speed and back: what is lost on the way, in steps
 //   equal     all at one speed: do the shares stay, and what does the balancer itself cost
-// work and quota print samples/s of the team, with adaptive and with equal shares, over the sum of what the ranks do alone, all at once
-// in the same run, each with the samples that it has in the team.
+// work and quota print samples/s of the team, with adaptive and with equal shares and asynchronously, over the sum of what the ranks do
+// alone, all at once in the same run, each with the samples that it has in the team.
 #include <torch/torch.h>
 #include <unistd.h>
 
@@ -23,6 +23,7 @@
 #include "tugline/core/config/load.hpp"
 #include "tugline/core/data/dataset.hpp"
 #include "tugline/core/data/loader.hpp"
+#include "tugline/parallel/async/async_strategy.hpp"
 #include "tugline/parallel/balance/adaptive_shares.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/parallel/threads/thread_team.hpp"
@@ -93,33 +94,36 @@ class Timed final : public ShareRule {
   std::shared_ptr<ShareRule> rule_;
 };
 
-RunConfig config_of(std::int64_t batch) {
-  return parse_config(fmt::format("data: {{name: synthetic, samples: 8192, features: 784, batch: {}, drop_last: true, normalise: false, threads: 0}}\n"
-                                  "model: {{name: mlp, hidden: [1024, 1024]}}\noptim: {{lr: 0.01, momentum: 0.9}}\n", batch), "balance");
+enum class Kind { sync, async };
+
+RunConfig config_of(std::int64_t batch, Kind kind) {
+  return parse_config(fmt::format("data: {{name: synthetic, samples: 32768, features: 784, batch: {}, drop_last: true, normalise: false, threads: 0}}\n"
+                                  "model: {{name: mlp, hidden: [1024, 1024]}}\noptim: {{lr: 0.01, momentum: 0.9}}\nparallel: {{strategy: {}}}\n", batch,
+                                  kind == Kind::async ? "async" : "sync"), "balance");
 }
 
 /// A trainer's step without its console and files, on ranks some of which are slow by repeated work.
 class Loop {
  public:
-  Loop(World& world, std::int64_t batch, std::shared_ptr<ShareRule> rule, const double& speed)
-      : config_(config_of(batch)), data_(open_data(config_.data, 0).train),
+  Loop(World& world, std::int64_t batch, std::shared_ptr<ShareRule> rule, const double& speed, Kind kind = Kind::sync)
+      : config_(config_of(batch, kind)), data_(open_data(config_.data, 0).train),
         learner_(config_, ModelRegistry(), data_->spec(), world, nullptr, ParameterCopies::per_host),
         loader_(data_, std::make_shared<SampleOrder>(data_->size(), 0, false), nullptr, 0, LoaderOptions{.threads = 0}),
         double_(ModelRegistry().build(config_.model, data_->spec(), 1)), inputs_(torch::randn({4 * batch, 784})),
         speed_(speed),
-        strategy_(world.communicator(), world.control(), learner_.parameters(), learner_.optimizer(), Schedule(config_.optim, {1 << 30, 1, batch}),
-                  {data_->size(), batch, true, 1 << 30}, options(learner_, std::move(rule))) {}
+        strategy_(make(world, batch, std::move(rule), kind)) {}
 
   StepFacts step() {
-    const Piece piece = *strategy_.next_piece();
-    strategy_.begin_step(learner_.backwards(piece), learner_.nominal_weight(piece));
+    const Piece piece = *strategy_->next_piece();
+    samples_ += piece.size();
+    strategy_->begin_step(learner_.backwards(piece), learner_.nominal_weight(piece));
     const double start = Clock::steady().seconds(), cpu = thread_cpu_seconds();
     repeat(std::llround((1 / speed_ - 1) * static_cast<double>(piece.size())));
     const double repeated = Clock::steady().seconds() - start, repeated_cpu = thread_cpu_seconds() - cpu;
     StepReport report = learner_.compute_gradients(loader_, piece);
     report.compute_seconds += repeated;
     report.cpu_seconds += repeated_cpu;
-    return strategy_.finish_step(report);
+    return strategy_->finish_step(report);
   }
   /// Steps until `seconds` have passed on this rank; samples/s of the global batch.
   double samples_per_second(double seconds) {
@@ -131,6 +135,13 @@ class Loop {
     }
     return static_cast<double>(samples) / (Clock::steady().seconds() - start);
   }
+  /// The same for the samples that this rank itself computes on.
+  double own_samples_per_second(double seconds) {
+    const std::int64_t before = samples_;
+    const double start = Clock::steady().seconds();
+    while (Clock::steady().seconds() < start + seconds) step();
+    return static_cast<double>(samples_ - before) / (Clock::steady().seconds() - start);
+  }
   double seconds_per_step(int steps) {
     const double start = Clock::steady().seconds();
     for (int i = 0; i < steps; ++i) step();
@@ -138,12 +149,20 @@ class Loop {
   }
 
  private:
-  static SyncOptions options(Learner& learner, std::shared_ptr<ShareRule> rule) {
+  std::unique_ptr<Strategy> make(World& world, std::int64_t batch, std::shared_ptr<ShareRule> rule, Kind kind) {
+    const Schedule schedule(config_.optim, {1 << 30, 1, batch});
+    const StepPlan plan{data_->size(), batch, true, 1 << 30};
+    if (kind == Kind::async) {
+      AsyncOptions options;
+      options.node = learner_.node();
+      return std::make_unique<AsyncStrategy>(world.communicator(), world.control(), learner_.parameters(), learner_.optimizer(), learner_.common(),
+                                             schedule, plan, options);
+    }
     SyncOptions options;
     options.shares = std::move(rule);
-    options.node = learner.node();
-    options.exchange = learner.exchange();
-    return options;
+    options.node = learner_.node();
+    options.exchange = learner_.exchange();
+    return std::make_unique<SyncStrategy>(world.communicator(), world.control(), learner_.parameters(), learner_.optimizer(), schedule, plan, options);
   }
   void repeat(std::int64_t samples) {
     if (samples == 0) return;
@@ -157,7 +176,8 @@ class Loop {
   std::shared_ptr<Model> double_;
   at::Tensor inputs_;
   const double& speed_;
-  SyncStrategy strategy_;
+  std::int64_t samples_ = 0;
+  std::unique_ptr<Strategy> strategy_;
 };
 
 std::shared_ptr<AdaptiveShares> adaptive(World& world, std::int64_t batch) {
@@ -166,14 +186,14 @@ std::shared_ptr<AdaptiveShares> adaptive(World& world, std::int64_t batch) {
 
 void run_speeds(World& world, const std::string& what, double speed, const std::string& speeds, std::int64_t batch_per_rank, int rounds) {
   const std::int64_t batch = batch_per_rank * world.size();
-  Loop balanced(world, batch, adaptive(world, batch), speed), equal(world, batch, nullptr, speed);
+  Loop balanced(world, batch, adaptive(world, batch), speed), equal(world, batch, nullptr, speed), async(world, batch, nullptr, speed, Kind::async);
   StepFacts facts;
   for (int i = 0; i < 60; ++i) facts = balanced.step();
   const std::int64_t share = facts.steps.front().ranks[static_cast<std::size_t>(world.rank())].samples;
   World solo{solo_communicator()};
   Loop alone(solo, share, nullptr, speed);
   const int steps = std::max(10, static_cast<int>(1.5 / world.control().all_reduce(balanced.seconds_per_step(10), ReduceOp::max)));
-  std::vector<double> ratios, equal_ratios;
+  std::vector<double> ratios, equal_ratios, async_ratios;
   for (int i = 0; i < rounds; ++i) {
     world.control().barrier();
     alone.samples_per_second(0.2);
@@ -185,6 +205,10 @@ void run_speeds(World& world, const std::string& what, double speed, const std::
     };
     ratios.push_back(rate(balanced) / sum);
     equal_ratios.push_back(rate(equal) / sum);
+    world.control().barrier();
+    async.own_samples_per_second(0.2);
+    async_ratios.push_back(world.control().all_reduce(async.own_samples_per_second(2)) / sum);
+    world.control().barrier();
   }
   facts = balanced.step();
   if (world.rank() != 0) return;
@@ -193,6 +217,7 @@ void run_speeds(World& world, const std::string& what, double speed, const std::
   const double goal = world.size() == 2 ? 0.97 : speeds.find("0.35") == std::string::npos ? 0.95 : 0.94;
   print_row("balance", fmt::format("samples/s, {} {}, shares {}", what, speeds, fmt::join(shares, " ")), ratios, "sum of the ranks' own speeds", goal, "higher");
   print_row("balance", fmt::format("samples/s, {} {}, equal shares", what, speeds), equal_ratios, "sum of the ranks' own speeds", 0, "higher");
+  print_row("async", fmt::format("samples/s, {} {}", what, speeds), async_ratios, "sum of the ranks' own speeds", world.size() == 2 ? 0.97 : 0, "higher");
 }
 
 void run_change(World& world, int rounds) {

@@ -197,7 +197,7 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
     }
     trained = trainer.run();
     log.event("end", {{"steps", trained.steps}});
-    if (world.rank() == 0 && table.somebody_waits()) ranks = table.text();
+    if (world.rank() == 0 && (table.somebody_waits() || config.parallel.strategy == "async")) ranks = table.text();
   }
   agree(world.control(), [&] {
     if (world.rank() != 0) return;

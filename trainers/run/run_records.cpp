@@ -66,8 +66,10 @@ StepRecord step_from(const json::object& fields) {
   const json::array& shares = fields.at("shares").as_array();
   for (std::size_t r = 0; r < shares.size(); ++r) {
     const double data = of_rank(fields, "data_seconds", r);
-    record.ranks.push_back({whole(shares[r]), data, of_rank(fields, "busy_seconds", r) - data, of_rank(fields, "cpu_seconds", r)});
+    record.ranks.push_back({whole(shares[r]), data, of_rank(fields, "busy_seconds", r) - data, of_rank(fields, "cpu_seconds", r),
+                            of_rank(fields, "waited_seconds", r)});
   }
+  if (fields.contains("staleness")) record.staleness.emplace();
   return record;
 }
 

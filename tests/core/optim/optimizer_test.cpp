@@ -305,6 +305,47 @@ TEST(Optimizer, SixteenBitParametersAreSteppedInFloat32) {
   }
 }
 
+/// Under a gradient that stays the same, parts of steps, of any sizes, leave what whole steps leave: all that an optimizer remembers, and for
+/// those whose step has one length, the parameters.
+TEST(Optimizer, PartsOfAStepGoAsFarAndForgetAsMuchAsTheStep) {
+  for (const std::string name : {"sgd", "nesterov", "adam", "adamw", "adagrad"}) {
+    OptimConfig config;
+    config.name = name == "nesterov" ? "sgd" : name;
+    config.nesterov = name == "nesterov";
+    config.lr = 0.01;
+    config.beta2 = 0.98;
+    Pair whole(at::kDouble), parts(at::kDouble);
+    const auto of_whole = make_optimizer(config, *whole.arena), of_parts = make_optimizer(config, *parts.arena);
+    constexpr int kSteps = 40;
+    double done = 0;
+    for (int step = 1; step <= kSteps; ++step) {
+      for (Pair* pair : {&whole, &parts}) {
+        for (auto& parameter : pair->ours) parameter.mutable_grad().fill_(2);
+      }
+      whole.step_all(*of_whole, config.lr, step);
+      for (const double fraction : {0.5, 0.125, 0.375}) {
+        done += fraction;
+        for (const auto& segment : parts.arena->segments()) {
+          at::Tensor gradient = torch::full({segment.range.size()}, 2.0, at::kDouble);   // the arena's own is not looked at
+          parts.arena->gradients(segment.range).fill_(7);
+          of_parts->step(segment.range, segment.group, {.lr = config.lr, .number = done, .fraction = fraction, .gradients = &gradient});
+        }
+      }
+    }
+    for (std::size_t s = 0; s < of_whole->slots().size(); ++s) {
+      for (const auto& slot : whole.arena->slots()) {
+        EXPECT_TRUE(torch::allclose(whole.arena->view(of_whole->slots()[s].buffers, slot), parts.arena->view(of_parts->slots()[s].buffers, slot), 1e-9, 0))
+            << name << " " << of_whole->slots()[s].name;
+      }
+    }
+    const double tolerance = name.starts_with("adam") ? 1e-4 : name == "adagrad" ? 0.2 : 0.05;   // others approach their speed in finer steps
+    torch::manual_seed(4);
+    const double moved = (torch::randn({37, 53}, at::kDouble) - whole.ours[0]).abs().max().item<double>();
+    EXPECT_LE((whole.ours[0] - parts.ours[0]).abs().max().item<double>(), tolerance * moved) << name;
+    EXPECT_GT(moved, 0.1) << name;
+  }
+}
+
 TEST(Optimizer, GroupsHaveTheirOwnRateAndDecay) {
   OptimConfig config = sgd(0, 0, false, 0.5);
   config.groups = {{.match = "head.*", .lr_factor = 10}, {.match = "frozen?", .lr_factor = 0}};

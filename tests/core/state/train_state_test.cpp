@@ -62,7 +62,7 @@ struct Learning {
       torch::manual_seed(static_cast<std::uint64_t>(number) * 1000 + slot.name.size());
       at::Tensor(slot.parameter.grad()).copy_(torch::randn(slot.parameter.sizes(), slot.parameter.scalar_type()));
     }
-    for (const auto& segment : parameters->segments()) optimizer->step(segment.range, segment.group, 0.1, number, 1);
+    for (const auto& segment : parameters->segments()) optimizer->step(segment.range, segment.group, {.lr = 0.1, .number = static_cast<double>(number)});
     for (const auto& flat : buffers->flats()) at::Tensor(flat.values).add_(number);
   }
   Snapshot snapshot() const {

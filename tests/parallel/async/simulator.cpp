@@ -122,8 +122,9 @@ void Simulator::begin_turn(int worker, bool pushes) {
   if (repeat_ != nullptr) {
     options.repeated.scripts = &scripts_;
     // The last that was claimed is the one to be computed next.
-    const auto& pieces = repeat_->of_worker[static_cast<std::size_t>(worker)];
-    if (options.reads) options.repeated.versions = &pieces[static_cast<std::size_t>(me.claimed - 1)].read;
+    const Record::Piece* claimed = &repeat_->of_worker[static_cast<std::size_t>(worker)][static_cast<std::size_t>(me.claimed - 1)];
+    if (options.reads) options.repeated.versions = &claimed->read;
+    if (pushes) options.repeated.applied = &(options.reads ? claimed - 1 : claimed)->applied;
   }
   me.turn.reset();
   if (pushes) {
@@ -224,6 +225,7 @@ void Simulator::copy_out(int range) {
 }
 
 void Simulator::apply(int r, const RangeUpdate& update) {
+  if (!broken_.empty()) throw Broken(broken_);   // it might be called for ever
   const auto index = static_cast<std::size_t>(r);
   Range& range = now_.ranges[index];
   check(locked_ == r, "a range is updated that is not locked");
@@ -247,7 +249,11 @@ void Simulator::apply(int r, const RangeUpdate& update) {
     oldest = std::max(oldest, staleness);
     fraction += job_.kept(push.piece);
   }
-  for (int w = 0; w < job_.workers; ++w) check(!ledger(r).waits(w), "a gradient that waited was left behind");
+  for (int w = 0; w < job_.workers; ++w) {
+    if (!ledger(r).waits(w)) continue;
+    check(repeat_ != nullptr && of(w).turn->applied()[index] > update.version, "a gradient that waited was left behind");
+    check(w != current_, "who applies gradients adds them up where its own is, which still waits");
+  }
   most_stale_ = std::max(most_stale_, oldest);
   range.done += std::ssize(update.pushes);
   ++range.version;
