@@ -17,8 +17,8 @@ namespace tugline {
 enum class ReduceOp : std::uint8_t { sum, max, min };
 
 /// A group of ranks that talk to each other. Collectives are called by all of them in one order. Thread level: one thread
-/// at a time per communicator; the control twin may be used by another thread at the same time (MPI_THREAD_MULTIPLE or
-/// SERIALIZED with the backend's own lock). Every call throws CommError.
+/// at a time per communicator, but messages from several, each with tags of its own; the control twin may be used by another thread at the same time
+/// (MPI_THREAD_MULTIPLE or SERIALIZED with the backend's own lock). Every call throws CommError.
 ///
 /// Sums of bfloat16 and float16 accumulate in float32. All ranks get the same bits.
 class Communicator {

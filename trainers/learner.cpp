@@ -125,11 +125,7 @@ void Learner::make_arenas(const RunConfig& config, World& world, ParameterCopies
     optimizer_ = make_optimizer(config.optim, *parameters_, common_);
   });
   if (!async || world.size() == 1) return;
-  const std::string instead = "; use parallel.strategy sync or local";
-  if (!node_) throw AgreedError(ExitCode::config, "parallel.strategy async needs ranks that share memory" + instead);
-  if (world.num_hosts() > 1) {
-    throw AgreedError(ExitCode::config, fmt::format("parallel.strategy async is for the ranks of one host, and these are on {}{}", world.num_hosts(), instead));
-  }
+  if (!node_) throw AgreedError(ExitCode::config, "parallel.strategy async needs the ranks of a host to share memory; use parallel.strategy sync or local");
 }
 
 void Learner::init_from(const std::string& file, World& world) {

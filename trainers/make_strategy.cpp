@@ -32,6 +32,7 @@ std::unique_ptr<Strategy> make_async_strategy(const StrategyParts& parts, const 
   options.clip_value = parts.config.optim.clip_value;
   options.first_step = parts.first_step;
   options.node = parts.learner.node();
+  options.hosts = parts.world.hosts();
   options.meet_after = parts.meet_after;
   options.record = parts.record;
   options.repeat = parts.repeat;

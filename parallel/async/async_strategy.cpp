@@ -15,7 +15,7 @@
 #include "tugline/core/state/arena.hpp"
 #include "tugline/core/state/bucket_hooks.hpp"
 #include "tugline/parallel/async/piece_record.hpp"
-#include "tugline/parallel/async/shared_ranges.hpp"
+#include "tugline/parallel/async/job_ranges.hpp"
 #include "tugline/parallel/async/step_book.hpp"
 #include "tugline/parallel/communicator.hpp"
 #include "tugline/parallel/world.hpp"
@@ -50,11 +50,11 @@ struct AsyncStrategy::Impl {
   const Clock& clock;
   int rank, size;
   std::int64_t pieces_per_step, staleness;
-  BucketHooks hooks;
-  SharedRanges ranges;
-  StepBook book;
   std::vector<RangeScript> scripts;            // of the repeated run, per range
   std::deque<std::int64_t> recorded;           // pieces that this rank had there and has not claimed yet
+  BucketHooks hooks;
+  JobRanges ranges;
+  StepBook book;
 
   std::optional<std::int64_t> current, next;   // pieces: this rank computes, and will compute then
   bool open = false;                           // the current one's gradient has neither been pushed nor left out
@@ -76,29 +76,25 @@ struct AsyncStrategy::Impl {
         rank(control_in.rank()), size(control_in.size()),
         pieces_per_step(options.pieces_per_step > 0 && options.staleness != 0 ? options.pieces_per_step : size),
         staleness(options.staleness.value_or(bound_for(kLeastSpeedRatio))), hooks(arena_in, [](int) {}),
-        ranges(arena_in, optimizer, std::move(common), schedule,
-               {options.node, size, static_cast<int>(pieces_per_step), options.staleness == 0, options.staleness_power, options.clip_value}, clock_in),
+        ranges(control_in, arena_in, optimizer, common, schedule,
+               {options.node, options.hosts, static_cast<int>(pieces_per_step), options.staleness == 0, options.staleness_power, options.clip_value,
+                repeat_recorded()}, clock_in),
         book(plan_in, schedule, {size, static_cast<int>(pieces_per_step), options.staleness_power, options.first_step}),
         copies(arena_in.buckets().size(), 0) {
     if (size > 1 && !options.node) throw Error("asynchronous steps need ranks that share memory");
-    repeat_recorded();
-    if (rank == 0) {
-      ranges.publish();
-      ranges.open(options.first_step, next_meeting(options.first_step));
-      if (options.record) options.record(attempt_line(options.first_step, size, static_cast<int>(pieces_per_step), ranges.num_ranges()));
-    }
+    if (rank == 0 && options.record) options.record(attempt_line(options.first_step, size, static_cast<int>(pieces_per_step), ranges.num_ranges()));
     over = options.first_step >= plan.total_steps;
-    control.barrier();
+    ranges.publish(options.first_step, next_meeting(options.first_step));
   }
 
   std::int64_t bound_for(double speed_ratio) const {
     return std::max<std::int64_t>(1, (size - 1) * std::llround(std::ceil(std::clamp(speed_ratio, kLeastSpeedRatio, kMostSpeedRatio))));
   }
-  void repeat_recorded();
+  const std::vector<RangeScript>* repeat_recorded();
   std::int64_t next_meeting(std::int64_t step) const;
   std::optional<std::int64_t> claim();
   Piece piece_of(std::int64_t number) const;
-  GradientTurn::Options turn_options(std::optional<std::int64_t> reads_for) const;
+  GradientTurn::Options turn_options(std::optional<std::int64_t> reads_for);
   void read();
   double clip(double weight);
   void push(bool left_out);
@@ -113,13 +109,15 @@ AsyncStrategy::AsyncStrategy(Communicator& messages, Communicator& control, Aren
     : impl_(std::make_unique<Impl>(messages, control, arena, optimizer, std::move(common), schedule, plan, std::move(options), clock)) {}
 AsyncStrategy::~AsyncStrategy() = default;
 
-void AsyncStrategy::Impl::repeat_recorded() {
-  if (!options.repeat) return;
-  require_same_run(*options.repeat, size, pieces_per_step, ranges.num_ranges(), plan);
+/// Null in a run of its own.
+const std::vector<RangeScript>* AsyncStrategy::Impl::repeat_recorded() {
+  if (!options.repeat) return nullptr;
+  require_same_run(*options.repeat, size, pieces_per_step, std::ssize(arena.buckets()), plan);
   scripts = options.repeat->scripts();
   for (const auto& [number, record] : options.repeat->pieces) {
     if (record.rank == rank) recorded.push_back(number);
   }
+  return &scripts;
 }
 
 /// After how many steps all meet, when they have met after `step`.
@@ -135,7 +133,7 @@ std::int64_t AsyncStrategy::Impl::next_meeting(std::int64_t step) const {
 }
 
 std::optional<std::int64_t> AsyncStrategy::Impl::claim() {
-  if (!options.repeat) return ranges.claim(rank);
+  if (!options.repeat) return ranges.claim();
   if (recorded.empty() || recorded.front() >= ranges.end_step() * pieces_per_step) return std::nullopt;
   const std::int64_t piece = recorded.front();
   recorded.pop_front();
@@ -206,12 +204,13 @@ StepFacts AsyncStrategy::finish_step(const StepReport& report) {
   return facts;
 }
 
-GradientTurn::Options AsyncStrategy::Impl::turn_options(std::optional<std::int64_t> reads_for) const {
+GradientTurn::Options AsyncStrategy::Impl::turn_options(std::optional<std::int64_t> reads_for) {
   GradientTurn::Options turn;
   turn.worker = rank;
   turn.first_range = ranges.num_ranges() * rank / size;   // workers do not queue for the same ones
   turn.staleness = static_cast<int>(staleness);
   turn.reads = reads_for.has_value();
+  turn.far = ranges.far();
   if (options.repeat) {
     turn.repeated.scripts = &scripts;
     if (reads_for) turn.repeated.versions = &options.repeat->pieces.at(*reads_for).read;
@@ -220,7 +219,7 @@ GradientTurn::Options AsyncStrategy::Impl::turn_options(std::optional<std::int64
 }
 
 void AsyncStrategy::Impl::read() {
-  GradientTurn turn(ranges, copies, turn_options(current));
+  GradientTurn turn(ranges.here(), copies, turn_options(current));
   ranges.run(turn);
   has_read = true;
 }
@@ -245,7 +244,7 @@ void AsyncStrategy::Impl::push(bool left_out) {
   turn_of.dropped = left_out || (options.repeat && options.repeat->pieces.at(*current).dropped);
   const Push push{.piece = *current, .step = piece.step, .samples = piece.size(), .step_samples = piece.global_size(), .weight = report.weight,
                   .nominal_weight = nominal_weight};
-  GradientTurn turn(ranges, copies, push, turn_of);
+  GradientTurn turn(ranges.here(), copies, push, turn_of);
   ranges.run(turn);
   open = false;
   has_read = turn_of.reads;
@@ -312,11 +311,8 @@ void AsyncStrategy::Impl::meet(StepFacts& facts) {
   save = false;
   over = step >= plan.total_steps;
   control.barrier();   // all have read
-  if (rank == 0) {
-    if (options.record) options.record(meeting_line(step));
-    ranges.open(step, next_meeting(step));
-  }
-  control.barrier();
+  if (rank == 0 && options.record) options.record(meeting_line(step));
+  ranges.open(step, next_meeting(step));
 }
 
 }  // namespace tugline

@@ -32,7 +32,8 @@ struct AsyncOptions {
   double clip_norm = 0;               ///< of each piece's own gradient; 0: off
   double clip_value = 0;              ///< 0: off
   std::int64_t first_step = 0;        ///< where a resumed run goes on
-  std::shared_ptr<NodeTeam> node;     ///< the ranks share memory, in which the arena's gradients lie; null: there is one rank
+  std::shared_ptr<NodeTeam> node;     ///< the ranks of a host share memory, in which the arena's gradients lie; null: there is one rank
+  std::vector<std::string> hosts;     ///< one name per rank; empty: all are on one
   /// Something is due after so many steps that needs all ranks to hold the same. They also meet after each epoch.
   std::function<bool(std::int64_t steps)> meet_after;
   std::function<void(const std::string& line)> record;   ///< on rank 0: takes lines of piece_record.hpp; null: nobody wants them
@@ -42,7 +43,8 @@ struct AsyncOptions {
 /// Asynchronous SGD with bounded staleness (Dean et al. 2012, "Downpour"; Ho et al. 2013, "stale synchronous parallel"). The global batch is cut
 /// into pieces, which go to whichever rank is free: that is all the load balancing there is. A rank computes on a copy of the
 /// parameters, then pushes its gradient, range by range, to where all ranks have them in common, where it is applied at once unless that would leave
-/// somebody computing on parameters that are older than the bound allows (RangeLedger); then it is applied with those that it waits for.
+/// somebody computing on parameters that are older than the bound allows (RangeLedger); then it is applied with those that it waits for. Each
+/// host keeps a part of the ranges, and serves it to the others by messages.
 ///
 /// An update counts as the part of a step that its samples are of the global batch: learning rate, momentum and averages go as far over a
 /// global batch as in a synchronous step (Update::fraction). With a bound of 0 all pieces of a step are one update: bit for bit what

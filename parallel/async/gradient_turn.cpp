@@ -1,102 +1,122 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/parallel/async/gradient_turn.hpp"
 
+#include <algorithm>
+
+#include "tugline/parallel/async/far_ranges.hpp"
+
 namespace tugline {
-namespace {
-
-class Locked {
- public:
-  Locked(RangeAccess& ranges, int range) : ranges_(ranges), range_(range) { ranges_.lock(range_); }
-  ~Locked() { ranges_.unlock(range_); }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
-
- private:
-  RangeAccess& ranges_;
-  int range_;
-};
-
-}  // namespace
 
 GradientTurn::GradientTurn(RangeAccess& ranges, std::vector<std::uint32_t>& copies, const Push& push, const Options& options)
     : ranges_(ranges), copies_(copies), push_(push), options_(options), phase_(Phase::giving),
-      applied_(static_cast<std::size_t>(ranges.num_ranges()), 0) {}
+      applied_(static_cast<std::size_t>(ranges.num_ranges()), 0) {
+  const int size = ranges.num_ranges();
+  for (int i = 0; i < size; ++i) order_.push_back((options.first_range + i) % size);
+  if (options.far == nullptr) return;
+  const auto here = std::stable_partition(order_.begin(), order_.end(), [&](int range) { return options.far->is_far(range); });
+  num_far_ = static_cast<int>(here - order_.begin());
+}
 
 GradientTurn::GradientTurn(RangeAccess& ranges, std::vector<std::uint32_t>& copies, const Options& options)
     : GradientTurn(ranges, copies, Push{}, options) {
-  phase_ = options.reads ? Phase::reading : Phase::done;
+  phase_ = !options.reads ? Phase::done : num_far_ > 0 ? Phase::asking : Phase::reading;
 }
+
+/// Far ranges come first, since messages take longer; but while their values are on the way, those here are read.
+int GradientTurn::range() const {
+  const int at = phase_ == Phase::reading ? (position_ + num_far_) % ranges_.num_ranges() : position_;
+  return order_[static_cast<std::size_t>(at)];
+}
+
+bool GradientTurn::must_poll() const { return options_.far != nullptr && options_.far->busy(); }
 
 bool GradientTurn::advance() {
   if (phase_ == Phase::done) return false;
-  const Locked locked(ranges_, range());
-  RangeLedger& ledger = ranges_.ledger(range());
-  switch (phase_) {
-    case Phase::giving: give(ledger); break;
-    case Phase::waiting:
-      if (!wait(ledger)) return false;
-      break;
-    case Phase::reading:
-      if (!read(ledger)) return false;
-      break;
-    case Phase::done: return false;
-  }
-  next_range();
-  return true;
+  if (must_poll()) options_.far->progress();
+  const bool moved = options_.far != nullptr && options_.far->is_far(range()) ? advance_far() : advance_here();
+  if (moved) next_range();
+  return moved;
 }
 
 void GradientTurn::next_range() {
-  if (++position_ < ranges_.num_ranges()) return;
+  if (++position_ < (phase_ == Phase::asking ? num_far_ : ranges_.num_ranges())) return;
   position_ = 0;
-  phase_ = phase_ == Phase::giving ? Phase::waiting : phase_ == Phase::waiting && options_.reads ? Phase::reading : Phase::done;
+  switch (phase_) {
+    case Phase::giving: phase_ = Phase::waiting; break;
+    case Phase::waiting: phase_ = !options_.reads ? Phase::done : num_far_ > 0 ? Phase::asking : Phase::reading; break;
+    case Phase::asking: phase_ = Phase::reading; break;
+    case Phase::reading:
+    case Phase::done: phase_ = Phase::done; break;
+  }
 }
 
-void GradientTurn::give(RangeLedger& ledger) {
+bool GradientTurn::advance_here() {
+  LockedRange locked(ranges_, range());
+  if (phase_ == Phase::waiting) return wait(locked);
+  if (phase_ == Phase::reading) return read(locked);
+  give(locked);
+  return true;
+}
+
+void GradientTurn::give(LockedRange& locked) {
   const auto index = static_cast<std::size_t>(range());
   if (options_.repeated.applied != nullptr) push_.version = (*options_.repeated.applied)[index];
-  if (options_.dropped) {
-    ledger.drop(options_.worker, push_, options_.staleness);
-  } else {
-    ledger.push(options_.worker, push_);
-  }
-  applied_[index] = push_.version > 0 ? push_.version : ledger.version() + 1;   // whatever waits goes into the next update
-  apply_if_ready(ledger);
+  applied_[index] = locked.give(options_.worker, push_, options_.dropped, options_.staleness);
+  locked.apply_ready(rule());
   // While it is in the cache. That it is read is said later: who has said so must not wait for anything.
-  if (options_.reads && !ledger.waits(options_.worker)) copy(ledger.version());
+  if (options_.reads && !locked.waits(options_.worker)) copy(locked.version());
 }
 
-bool GradientTurn::wait(RangeLedger& ledger) {
-  if (!ledger.waits(options_.worker)) return true;
-  blocked_ = {range(), ledger.version() + 1};
+bool GradientTurn::wait(const LockedRange& locked) {
+  if (!locked.waits(options_.worker)) return true;
+  blocked_ = {range(), locked.version() + 1};
   return false;
 }
 
-bool GradientTurn::read(RangeLedger& ledger) {
+bool GradientTurn::read(LockedRange& locked) {
   const auto index = static_cast<std::size_t>(range());
   if (options_.repeated.versions != nullptr) {
     const std::uint32_t wanted = (*options_.repeated.versions)[index];
-    if (ledger.version() != wanted) {
+    if (locked.version() != wanted) {
       blocked_ = {range(), wanted};
       return false;
     }
   }
-  if (copies_[index] != ledger.version()) copy(ledger.version());
-  ledger.read(options_.worker);
-  if (options_.repeated.scripts != nullptr) apply_if_ready(ledger);   // some update may have waited for this read
+  if (copies_[index] != locked.version()) copy(locked.version());
+  locked.read(options_.worker, rule());
   return true;
-}
-
-void GradientTurn::apply_if_ready(RangeLedger& ledger) {
-  const auto* const scripts = options_.repeated.scripts;
-  const auto ready = [&] {
-    return scripts != nullptr ? ledger.ready((*scripts)[static_cast<std::size_t>(range())]) : ledger.ready(options_.staleness);
-  };
-  while (ready()) ranges_.apply(range(), ledger.take());   // a repeated run may have the one after that waiting
 }
 
 void GradientTurn::copy(std::uint32_t version) {
   ranges_.copy_out(range());
   copies_[static_cast<std::size_t>(range())] = version;
+}
+
+bool GradientTurn::advance_far() {
+  FarRanges& far = *options_.far;
+  const auto index = static_cast<std::size_t>(range());
+  FarRequest request{.range = range(), .staleness = options_.staleness, .copy = copies_[index], .push = {}};
+  if (phase_ == Phase::giving) {
+    if (options_.repeated.applied != nullptr) push_.version = (*options_.repeated.applied)[index];
+    request.what = FarRequest::What::give;
+    request.dropped = options_.dropped;
+    request.brings = options_.reads;   // early; it is read later, as here
+    request.push = push_;
+    far.ask(request);
+    return true;
+  }
+  if (phase_ == Phase::asking) {
+    request.what = FarRequest::What::read;
+    request.exact = options_.repeated.versions != nullptr;
+    if (request.exact) request.wanted = (*options_.repeated.versions)[index];
+    far.ask(request);
+    return true;
+  }
+  const auto answer = far.answer(range());
+  if (!answer) return false;
+  if (phase_ == Phase::waiting) applied_[index] = answer->applied;
+  if (answer->brings) copies_[index] = answer->version;
+  return true;
 }
 
 }  // namespace tugline

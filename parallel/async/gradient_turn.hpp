@@ -2,27 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
-#include "tugline/parallel/async/range_ledger.hpp"
+#include "tugline/parallel/async/range_access.hpp"
 
 namespace tugline {
 
-/// Where the ranges of the parameters are kept, as a worker sees it.
-class RangeAccess {
- public:
-  virtual ~RangeAccess() = default;
-  virtual int num_ranges() const = 0;
-  virtual RangeLedger& ledger(int range) = 0;
-  /// Between these nobody else touches the range.
-  virtual void lock(int range) = 0;
-  virtual void unlock(int range) = 0;
-  /// Steps the range by the gradients of `update`. Locked. Those who wait for it may look again once it is unlocked.
-  virtual void apply(int range, const RangeUpdate& update) = 0;
-  /// The worker's own copy of the range becomes what the range is now. Locked.
-  virtual void copy_out(int range) = 0;
-};
+class FarRanges;
 
 /// Where in another run's record this worker is; null members: a run of its own.
 struct Repeated {
@@ -34,6 +20,9 @@ struct Repeated {
 /// What one worker does between two computations: gives its gradient to every range, waits until all are applied, and reads every range
 /// again. A range is copied while its update is in the cache; a read counts only once nothing of this worker waits any more, so that
 /// who holds up others never waits itself. In steps, each of which locks one range, so that all their interleavings can be tried.
+///
+/// Ranges of other hosts are asked for by messages, all before the first answer is waited for: first all gradients; then, when all are applied
+/// everywhere, all reads, which nothing but the network delays.
 class GradientTurn {
  public:
   struct Options {
@@ -43,13 +32,14 @@ class GradientTurn {
     bool dropped = false;     ///< the gradient is left out
     bool reads = true;        ///< afterwards; false: the worker stops here
     Repeated repeated;
+    FarRanges* far = nullptr; ///< null: all ranges are kept here
   };
   /// A turn that begins with a gradient. `copies`: the version of each range that this worker has, kept up to date; outlives it.
   GradientTurn(RangeAccess& ranges, std::vector<std::uint32_t>& copies, const Push& push, const Options& options);
   /// One that only reads.
   GradientTurn(RangeAccess& ranges, std::vector<std::uint32_t>& copies, const Options& options);
 
-  /// One step. False: it has to wait for blocked_on(), or is done().
+  /// One step. False: it has to wait for blocked_on() or, where must_poll(), for a message; or it is done().
   bool advance();
   bool done() const { return phase_ == Phase::done; }
   struct Blocked {
@@ -57,6 +47,8 @@ class GradientTurn {
     std::uint32_t version = 0;   ///< that the range must have reached
   };
   Blocked blocked_on() const { return blocked_; }
+  /// Messages are under way, and move only while advance() is called: no sleeping.
+  bool must_poll() const;
 
   /// Per range, once done: the version that this turn's gradient became part of, and its staleness.
   const std::vector<std::uint32_t>& applied() const { return applied_; }
@@ -64,19 +56,23 @@ class GradientTurn {
   const std::vector<std::uint32_t>& read() const { return copies_; }
 
  private:
-  enum class Phase { giving, waiting, reading, done };
-  int range() const { return (options_.first_range + position_) % ranges_.num_ranges(); }
+  enum class Phase { giving, waiting, asking, reading, done };
+  int range() const;
+  ApplyRule rule() const { return {options_.staleness, options_.repeated.scripts}; }
   void next_range();
-  void give(RangeLedger& ledger);
-  bool wait(RangeLedger& ledger);
-  bool read(RangeLedger& ledger);
-  void apply_if_ready(RangeLedger& ledger);
+  bool advance_here();
+  void give(LockedRange& range);
+  bool wait(const LockedRange& range);
+  bool read(LockedRange& range);
+  bool advance_far();
   void copy(std::uint32_t version);
 
   RangeAccess& ranges_;
   std::vector<std::uint32_t>& copies_;
   Push push_;
   Options options_;
+  std::vector<int> order_;   // far ranges, then those here
+  int num_far_ = 0;
   Phase phase_;
   int position_ = 0;
   Blocked blocked_;

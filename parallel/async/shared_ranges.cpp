@@ -75,33 +75,55 @@ class SharedRanges::CursorLock {
 
 SharedRanges::SharedRanges(Arena& arena, Optimizer& optimizer, std::vector<at::Tensor> common, Schedule schedule, SharedRangesOptions options,
                            const Clock& clock)
-    : arena_(arena), optimizer_(optimizer), common_(std::move(common)), schedule_(schedule), options_(std::move(options)), clock_(clock),
-      me_(options_.node ? options_.node->rank() : 0) {
-  const std::size_t content = std::max(PieceCursor::bytes(options_.workers), RangeLedger::bytes(options_.workers));
+    : arena_(arena), optimizer_(optimizer), common_(std::move(common)), schedule_(schedule), options_(std::move(options)), clock_(clock) {
+  make_places();
+  find_gradients();
+  if (options_.node) options_.node->barrier();
+}
+
+void SharedRanges::make_places() {
+  const int workers = static_cast<int>(options_.host_of.size());
+  const std::size_t content = std::max(PieceCursor::bytes(workers), RangeLedger::bytes(workers));
   place_bytes_ = sizeof(Place) + (content + alignof(Place) - 1) / alignof(Place) * alignof(Place);
-  const std::size_t places = 1 + arena.buckets().size();
+  const std::size_t places = 1 + arena_.buckets().size();
   memory_ = options_.node ? options_.node->allocate_common(places * place_bytes_) : host_memory(places * place_bytes_);
   for (std::size_t i = 0; i < places; ++i) {
-    if (me_ == 0) share(place(i).mutex);
+    if (!options_.node || options_.node->rank() == 0) share(place(i).mutex);
     void* const content_of_place = &place(i) + 1;
     if (i == 0) {
-      cursor_.emplace(content_of_place, options_.workers, options_.pieces_per_step, options_.in_turns);
+      cursor_.emplace(content_of_place, workers, options_.pieces_per_step, options_.in_turns);
     } else {
-      ledgers_.emplace_back(content_of_place, options_.workers, options_.pieces_per_step);
-      chunks_.push_back(chunks_of(arena, static_cast<int>(i - 1)));
+      ledgers_.emplace_back(content_of_place, workers, options_.pieces_per_step);
+      chunks_.push_back(chunks_of(arena_, static_cast<int>(i - 1)));
     }
   }
-  for (const auto& flat : arena.flats()) {
-    if (!flat.gradients.defined()) {
-      gradients_.emplace_back();
-    } else if (options_.node) {
-      gradients_.push_back(options_.node->everywhere(flat.gradients.data_ptr()));
-    } else {
-      gradients_.push_back({static_cast<std::byte*>(flat.gradients.data_ptr())});
+}
+
+/// Those of this host's ranks lie in windows, in the ranks' order; the others' arrive in one piece of memory.
+void SharedRanges::find_gradients() {
+  const int here = options_.host_of[static_cast<std::size_t>(options_.rank)];
+  const auto far = options_.host_of.size() - static_cast<std::size_t>(std::count(options_.host_of.begin(), options_.host_of.end(), here));
+  for (std::size_t f = 0; f < arena_.flats().size(); ++f) {
+    auto& of_workers = gradients_.emplace_back();
+    const at::Tensor& flat = arena_.flats()[f].gradients;
+    if (!flat.defined()) continue;
+    std::vector<std::byte*> windows{static_cast<std::byte*>(flat.data_ptr())};
+    if (options_.node) windows = options_.node->everywhere(flat.data_ptr());
+    if (windows.size() + far != options_.host_of.size()) throw Error("the gradients do not lie in memory that the ranks share");
+    const Range kept = options_.kept.empty() ? Range{} : options_.kept[f];
+    const std::size_t bytes = static_cast<std::size_t>(kept.size()) * flat.element_size();
+    if (far > 0) inboxes_.push_back(options_.node->allocate_common(far * bytes));
+    auto window = windows.begin();
+    auto* inbox = far > 0 ? static_cast<std::byte*>(inboxes_.back().get()) : nullptr;
+    for (const int host : options_.host_of) {
+      if (host == here) {
+        of_workers.push_back({*window++, 0});
+      } else {
+        of_workers.push_back({inbox, kept.begin});
+        inbox += bytes;
+      }
     }
-    if (flat.gradients.defined() && std::ssize(gradients_.back()) != options_.workers) throw Error("the gradients do not lie in memory that the ranks share");
   }
-  if (options_.node) options_.node->barrier();
 }
 SharedRanges::~SharedRanges() = default;
 
@@ -132,6 +154,7 @@ void SharedRanges::apply(int range, const RangeUpdate& update) {
     }
   }
   raise(place(static_cast<std::size_t>(range) + 1).applied, update.version);
+  const std::scoped_lock lock(mutex_);
   spent_.apply_seconds += clock_.seconds() - start;
 }
 
@@ -143,16 +166,21 @@ at::Tensor SharedRanges::gather(const Range& chunk, const RangeUpdate& update, d
   const auto element = static_cast<std::int64_t>(flat.element_size());
   std::vector<const void*> in;
   void* sum = nullptr;
+  std::int64_t bytes = 0;
   for (const AppliedPush& applied : update.pushes) {
     if (applied.push.left_out) continue;
-    std::byte* const gradient = gradients_[buffer][static_cast<std::size_t>(applied.worker)] + chunk.begin * element;
+    std::byte* const gradient = gradient_at(applied.worker, chunk);
     in.push_back(gradient);
-    if (sum == nullptr || applied.worker == me_) sum = gradient;   // this rank's own is in its cache
-    if (applied.worker != me_) spent_.bytes += chunk.size() * element;
+    if (sum == nullptr || applied.worker == options_.rank) sum = gradient;   // this rank's own is in its cache
+    if (applied.worker != options_.rank) bytes += chunk.size() * element;
     // Seeded otherwise: it is of a step with another weight.
     if (applied.push.nominal_weight != nominal_weight) {
       at::from_blob(gradient, {chunk.size()}, flat.options()).mul_(applied.push.nominal_weight / nominal_weight);
     }
+  }
+  if (bytes > 0) {
+    const std::scoped_lock lock(mutex_);
+    spent_.bytes += bytes;
   }
   if (in.size() > 1) reduce(in, sum, chunk.size(), dtype_of(flat), ReduceOp::sum);
   return at::from_blob(sum, {chunk.size()}, flat.options());
@@ -168,21 +196,34 @@ double SharedRanges::learning_rate(const RangeUpdate& update) const {
 
 void SharedRanges::copy_out(int range) {
   const Range& whole = arena_.buckets()[static_cast<std::size_t>(range)].range;
-  const at::Tensor& from = common_[static_cast<std::size_t>(whole.buffer)];
-  const auto bytes = static_cast<std::size_t>(whole.size()) * from.element_size();
-  std::memcpy(at_element(arena_.flats()[static_cast<std::size_t>(whole.buffer)].values, whole.begin), at_element(from, whole.begin), bytes);
-  spent_.bytes += static_cast<std::int64_t>(bytes);
+  const auto from = values(range);
+  std::memcpy(at_element(arena_.flats()[static_cast<std::size_t>(whole.buffer)].values, whole.begin), from.data(), from.size());
+  const std::scoped_lock lock(mutex_);
+  spent_.bytes += std::ssize(from);
 }
 
-void SharedRanges::run(GradientTurn& turn) {
-  while (!turn.done()) {
-    if (turn.advance() || turn.done()) continue;
-    if (!options_.node) throw Error("a worker that is alone waits for another");
-    const auto [range, version] = turn.blocked_on();
-    const double start = clock_.seconds();
-    options_.node->wait_for(place(static_cast<std::size_t>(range) + 1).applied, version);
-    spent_.wait_seconds += clock_.seconds() - start;
-  }
+std::byte* SharedRanges::gradient_at(int worker, const Range& range) const {
+  const auto buffer = static_cast<std::size_t>(range.buffer);
+  const Gradients& gradients = gradients_[buffer][static_cast<std::size_t>(worker)];
+  return gradients.memory + (range.begin - gradients.first) * static_cast<std::int64_t>(arena_.flats()[buffer].gradients.element_size());
+}
+
+std::span<std::byte> SharedRanges::gradient(int worker, int range) const {
+  return {gradient_at(worker, arena_.buckets()[static_cast<std::size_t>(range)].range), values(range).size()};
+}
+
+std::span<std::byte> SharedRanges::values(int range) const {
+  const Range& whole = arena_.buckets()[static_cast<std::size_t>(range)].range;
+  const at::Tensor& flat = common_[static_cast<std::size_t>(whole.buffer)];
+  return {at_element(flat, whole.begin), static_cast<std::size_t>(whole.size()) * flat.element_size()};
+}
+
+void SharedRanges::wait_for(int range, std::uint32_t version) {
+  if (!options_.node) throw Error("a worker that is alone waits for another");
+  const double start = clock_.seconds();
+  options_.node->wait_for(place(static_cast<std::size_t>(range) + 1).applied, version);
+  const std::scoped_lock lock(mutex_);
+  spent_.wait_seconds += clock_.seconds() - start;
 }
 
 std::optional<std::int64_t> SharedRanges::claim(int worker) {
@@ -199,13 +240,6 @@ void SharedRanges::publish() {
   for (std::size_t f = 0; f < common_.size(); ++f) at::Tensor(common_[f]).copy_(arena_.flats()[f].values);
 }
 
-void SharedRanges::fetch(std::vector<std::uint32_t>& copies) {
-  for (int range = 0; range < num_ranges(); ++range) {
-    copy_out(range);
-    copies[static_cast<std::size_t>(range)] = ledger(range).version();
-  }
-}
-
 void SharedRanges::open(std::int64_t step, std::int64_t end) {
   cursor_->open(step, end);
   for (auto& ledger : ledgers_) ledger.begin_at(step * options_.pieces_per_step);
@@ -216,6 +250,9 @@ std::int64_t SharedRanges::end_step() const {
   return cursor_->end() / options_.pieces_per_step;
 }
 
-SharedRanges::Spent SharedRanges::take_spent() { return std::exchange(spent_, {}); }
+SharedRanges::Spent SharedRanges::take_spent() {
+  const std::scoped_lock lock(mutex_);
+  return std::exchange(spent_, {});
+}
 
 }  // namespace tugline

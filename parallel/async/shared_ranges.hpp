@@ -2,8 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <cstddef>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "tugline/core/clock.hpp"
@@ -18,8 +21,10 @@ class NodeTeam;
 class Optimizer;
 
 struct SharedRangesOptions {
-  std::shared_ptr<NodeTeam> node;    ///< the workers; null: there is only this one
-  int workers = 1;
+  std::shared_ptr<NodeTeam> node;    ///< the ranks of this host; null: there is only this rank
+  std::vector<int> host_of = {0};    ///< per rank of the job, each a worker: its host
+  int rank = 0;                      ///< this one
+  std::vector<Range> kept;           ///< per flat, of the ranges that this host keeps; empty: all of them
   int pieces_per_step = 1;
   bool in_turns = false;             ///< see PieceCursor
   double staleness_power = 0;        ///< an update that is stale by s is multiplied by (1 + s / pieces_per_step) ^ -power
@@ -28,7 +33,7 @@ struct SharedRangesOptions {
 
 /// Parameters that the ranks of one host have in common, in ranges (the buckets of an arena), without a server process: whoever pushes the
 /// gradient that completes an update applies it. Each rank has the arena's values as a copy of its own to compute on; gradients lie in memory
-/// that all reach. One thread per rank.
+/// that all reach; those of workers on other hosts are received there. What RangeAccess has may be called by a second thread of the rank.
 class SharedRanges final : public RangeAccess {
  public:
   /// `optimizer` steps `common`, which a call of arena.like() has made in memory of the team. Collective. Everything must outlive it.
@@ -43,18 +48,21 @@ class SharedRanges final : public RangeAccess {
   void apply(int range, const RangeUpdate& update) override;
   void copy_out(int range) override;
 
-  /// Takes all steps of `turn`, and waits where it must.
-  void run(GradientTurn& turn);
+  /// Waits until `range` has had the update that makes `version`.
+  void wait_for(int range, std::uint32_t version);
   std::optional<std::int64_t> claim(int worker);
   void close();
 
   // Where nobody works:
   void publish();                                       ///< the common values become this rank's
-  void fetch(std::vector<std::uint32_t>& copies);       ///< this rank's become the common ones
-  void open(std::int64_t step, std::int64_t end);       ///< see PieceCursor; by one rank
+  void open(std::int64_t step, std::int64_t end);       ///< see PieceCursor; by one rank of the host
   std::int64_t end_step() const;                        ///< after which all meet
 
-  /// Since the last call.
+  /// Where the gradient of `worker` is, and the common values.
+  std::span<std::byte> gradient(int worker, int range) const;
+  std::span<std::byte> values(int range) const;
+
+  /// Since the last call, by both threads.
   struct Spent {
     double wait_seconds = 0, apply_seconds = 0;
     std::int64_t bytes = 0;   ///< that came from other ranks' memory or went to common memory
@@ -64,7 +72,15 @@ class SharedRanges final : public RangeAccess {
  private:
   struct Place;
   class CursorLock;
+  /// Where a worker's gradients of a flat begin: those from element `first` on.
+  struct Gradients {
+    std::byte* memory = nullptr;
+    std::int64_t first = 0;
+  };
   Place& place(std::size_t index) const;
+  void make_places();
+  void find_gradients();
+  std::byte* gradient_at(int worker, const Range& range) const;
   at::Tensor gather(const Range& chunk, const RangeUpdate& update, double nominal_weight);
   double learning_rate(const RangeUpdate& update) const;
 
@@ -74,14 +90,15 @@ class SharedRanges final : public RangeAccess {
   Schedule schedule_;
   SharedRangesOptions options_;
   const Clock& clock_;
-  int me_;
   std::shared_ptr<void> memory_;                      // places: the cursor's, then one per range
   std::size_t place_bytes_;
   std::optional<PieceCursor> cursor_;
   std::vector<RangeLedger> ledgers_;
   std::vector<std::vector<Arena::Segment>> chunks_;   // per range: what fits into a cache and has one parameter group
-  std::vector<std::vector<std::byte*>> gradients_;    // per flat, per worker
-  Spent spent_;
+  std::vector<std::vector<Gradients>> gradients_;     // per flat, per worker
+  std::vector<std::shared_ptr<void>> inboxes_;        // per flat: of workers on other hosts
+  std::mutex mutex_;
+  Spent spent_;                                       // under the mutex
 };
 
 }  // namespace tugline
