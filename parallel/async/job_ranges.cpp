@@ -87,7 +87,7 @@ void JobRanges::serve() {
   if (host_ != 0) far_cursor_.emplace(*channel_, first_ranks_.front());
   if (rank != first_ranks_[static_cast<std::size_t>(host_)]) return;
   RangeDesk::Options desk;
-  desk.inbox = [this](int worker, int range) { return here_->gradient(worker, range); };
+  desk.inbox = [this, keeper = here_->inboxes()](int worker, int range) { return here_->gradient(worker, range); };   // may outlive this in the end
   desk.values = [this](int range) { return here_->values(range); };
   desk.scripts = options_.scripts;
   if (rank == 0) desk.cursor = {[this](int worker) { return here_->claim(worker); }, [this] { here_->close(); }, [this] { return here_->end_step(); }};

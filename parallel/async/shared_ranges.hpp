@@ -61,6 +61,8 @@ class SharedRanges final : public RangeAccess {
   /// Where the gradient of `worker` is, and the common values.
   std::span<std::byte> gradient(int worker, int range) const;
   std::span<std::byte> values(int range) const;
+  /// Keeps what far workers' gradients are received into alive.
+  std::vector<std::shared_ptr<void>> inboxes() const { return inboxes_; }
 
   /// Since the last call, by both threads.
   struct Spent {

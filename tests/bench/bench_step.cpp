@@ -167,7 +167,7 @@ class FlatLoop : PlainLoop {
     arena_.zero_gradients();
     const at::Tensor loss = next_loss();
     loss.backward();
-    optimizer_->step({0, 0, arena_.flats()[0].gradients.numel()}, 0, lr_, ++steps_, 1);
+    optimizer_->step({0, 0, arena_.flats()[0].gradients.numel()}, 0, {.lr = lr_, .number = static_cast<double>(++steps_)});
     return loss.item<double>();
   }
 

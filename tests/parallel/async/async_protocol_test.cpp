@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "simulator.hpp"
+#include "tugline/tests/parallel/async/simulator.hpp"
 
 namespace tugline {
 namespace {

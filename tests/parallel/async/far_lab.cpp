@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "far_lab.hpp"
+#include "tugline/tests/parallel/async/far_lab.hpp"
 
 #include <algorithm>
 

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "far_lab.hpp"
+#include "tugline/tests/parallel/async/far_lab.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/parallel/async/range_server.hpp"
 #include "tugline/parallel/threads/thread_group.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "simulator.hpp"
+#include "tugline/tests/parallel/async/simulator.hpp"
 
 #include <algorithm>
 #include <cmath>
