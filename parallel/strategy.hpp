@@ -39,6 +39,7 @@ struct GlobalStep {
   double correct = 0, counted = 0;   ///< over the global batch
   double gradient_norm = 0;   ///< 0 when nobody asked for it
   bool finite = true;         ///< false: some loss or gradient was not, and has moved no parameter
+  bool made = true;           ///< something of it counts; false: the whole step was left out
   int nonfinite_rank = -1;    ///< the lowest rank whose loss was not finite; -1: a gradient alone
   double lr = 0;
   std::vector<RankStep> ranks;        ///< each rank's part: who is waited for

@@ -40,7 +40,7 @@ std::string look(Learner& learner, Loader& loader, const SampleOrder& order, con
 }  // namespace
 
 std::string NonfiniteCause::sentence() const {
-  if (rank < 0) return "computed again it was finite on all ranks: a fault that passes, of the hardware perhaps";
+  if (rank < 0) return "computed again it was finite: a fault that passes, of the hardware perhaps";
   std::string text = fmt::format("rank {} has a loss of {}", rank, loss);
   if (!parameter.empty()) text += fmt::format(" and a gradient that is not finite first in '{}'", parameter);
   constexpr std::size_t kShown = 8;

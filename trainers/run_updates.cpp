@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/trainers/run_updates.hpp"
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -14,17 +15,31 @@
 
 namespace tugline {
 
+namespace {
+
+std::string text_of(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream text;
+  if (!in || !(text << in.rdbuf())) throw DataError(fmt::format("parallel.async.replay: {} cannot be read; name the folder of an asynchronous run", file.string()));
+  return text.str();
+}
+
+/// An attempt was cut off while it wrote; what it wrote of is made again.
+void cut_torn_line(const std::filesystem::path& file) {
+  if (!std::filesystem::exists(file) || std::filesystem::file_size(file) == 0) return;
+  const std::string text = text_of(file);
+  if (!text.ends_with('\n')) std::filesystem::resize_file(file, text.rfind('\n') + 1);
+}
+
+}  // namespace
+
 std::shared_ptr<const RecordedUpdates> read_run_updates(const RunConfig& config, World& world) {
   const std::string& folder = config.parallel.async.replay;
   if (folder.empty()) return nullptr;
   const std::string file = RunPaths(folder).updates().string();
   std::string text;
   agree(world.control(), [&] {
-    if (world.rank() != 0) return;
-    std::ifstream in(file);
-    std::ostringstream all;
-    if (!in || !(all << in.rdbuf())) throw DataError(fmt::format("parallel.async.replay: {} cannot be read; name the folder of an asynchronous run", file));
-    text = all.str();
+    if (world.rank() == 0) text = text_of(file);
   });
   text = world.control().broadcast(text, 0);
   auto recorded = std::make_shared<RecordedUpdates>();
@@ -37,8 +52,8 @@ std::function<void(const std::string& line)> open_update_record(const RunConfig&
   std::shared_ptr<AppendFile> file;
   agree(world.control(), [&] {
     if (world.rank() != 0) return;
+    cut_torn_line(paths.updates());
     file = std::make_shared<AppendFile>(paths.updates());
-    if (file->ends_without('\n')) file->append("\n");   // an attempt was cut off
   });
   if (!file) return nullptr;
   return [file](const std::string& line) { file->append(line); };

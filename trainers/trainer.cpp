@@ -87,6 +87,11 @@ struct Trainer::Impl {
   struct {
     double mine = 0, others = 0;
   } unsettled;                            // samples since they last did
+  struct {
+    StepRecord::Seconds seconds;
+    std::int64_t bytes = 0;
+  } spent;                                // by this rank per step that has just finished
+  bool unfinished = false;                // none has since
   Staleness staleness;                    // since all ranks held the same
   Evaluation last_validation;
 
@@ -99,7 +104,9 @@ struct Trainer::Impl {
   StepFacts one_step(const Piece& piece);
   StepFacts attempt_step(const Piece& piece);
   [[noreturn]] void end_nonfinite(const Piece& piece, const StepFacts& facts);
+  void log_nonfinite(const Piece& piece, const NonfiniteCause& cause);
   void settle_buffers(const StepFacts& facts, const std::vector<at::Tensor>& before);
+  void spend(const StepFacts& facts);
   void account(const GlobalStep& step, const StepFacts& facts, double seconds);
   void check_finite(const GlobalStep& step);
   void give_up_when_hopeless(const StepFacts& facts);
@@ -206,6 +213,7 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
     const double since_save = (parts.clock.seconds() - last_save) / 60;
     report.save = saver.failed() || (config().checkpoint.every_minutes > 0 && since_save >= config().checkpoint.every_minutes);
   }
+  if (nonfinite_in_a_row >= kMaxNonfiniteSteps) report.stop = StopReason::limit;   // all must come to give up
   if (parts.stop.raised()) report.stop = StopReason::signal;
   heartbeat.enter(Phase::waiting);
   StepFacts facts = strategy->finish_step(report);
@@ -216,18 +224,23 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
   return facts;
 }
 
+void Trainer::Impl::log_nonfinite(const Piece& piece, const NonfiniteCause& cause) {
+  parts.log.event("nonfinite", {{"step", piece.step + 1}, {"rank", cause.rank}, {"loss", cause.loss}, {"parameter", cause.parameter},
+                                {"samples", boost::json::array(cause.samples.begin(), cause.samples.end())}});
+}
+
 /// The checkpoint is of the step before: the same command computes this one again.
 void Trainer::Impl::end_nonfinite(const Piece& piece, const StepFacts& facts) {
   if (facts.alone) {   // the others are elsewhere
     const NonfiniteCause cause = find_nonfinite_here(parts.learner, loader, *order, piece, world().rank());
+    log_nonfinite(piece, cause);
     throw Error(fmt::format("step {}: {} is not finite: {}; the same command goes on from the last checkpoint; lower optim.lr, set optim.clip_norm, "
                             "or see train.nonfinite", piece.step + 1, what_is_not_finite(facts.nonfinite_rank), cause.sentence()));
   }
   if (progress().step > 0 && settled) save();   // before buffers see another pass
   const NonfiniteCause cause = find_nonfinite(parts.learner, loader, *order, piece, world());
   const std::string text = fmt::format("step {}: {} is not finite: {}", piece.step + 1, what_is_not_finite(facts.nonfinite_rank), cause.sentence());
-  parts.log.event("nonfinite", {{"step", piece.step + 1}, {"rank", cause.rank}, {"loss", cause.loss}, {"parameter", cause.parameter},
-                                {"samples", boost::json::array(cause.samples.begin(), cause.samples.end())}});
+  log_nonfinite(piece, cause);
   settle_saves();
   const char* const where = settled ? "parameters are those of the step before, and the same command repeats the step"
                                     : "ranks were within a round, and the same command goes on from the last checkpoint";
@@ -240,13 +253,27 @@ void Trainer::Impl::settle_buffers(const StepFacts& facts, const std::vector<at:
   Arena& buffers = parts.learner.buffers();
   for (std::size_t i = 0; !facts.finite && i < before.size(); ++i) at::Tensor(buffers.flats()[i].values).copy_(before[i]);
   for (const GlobalStep& step : facts.steps) {
-    for (std::size_t r = 0; r < step.ranks.size() && (step.finite || facts.alone); ++r) {
+    for (std::size_t r = 0; r < step.ranks.size() && step.made; ++r) {
       (static_cast<int>(r) == world().rank() ? unsettled.mine : unsettled.others) += static_cast<double>(step.ranks[r].samples);
     }
   }
   if (!facts.settled) return;
   average_values(world().communicator(), buffers, {unsettled.mine, unsettled.mine + unsettled.others});
   unsettled = {};
+}
+
+/// This rank's time and bytes since steps were last finished, shared out among those that are now.
+void Trainer::Impl::spend(const StepFacts& facts) {
+  if (!unfinished) spent = {};
+  StepRecord::Seconds& sum = spent.seconds;
+  sum = {sum.data + facts.data_seconds, sum.compute + facts.compute_seconds, sum.exposed + facts.exposed_seconds, sum.wait + facts.wait_seconds,
+         sum.optimizer + facts.optimizer_seconds};
+  spent.bytes += facts.bytes_sent;
+  unfinished = facts.steps.empty();
+  const auto steps = static_cast<double>(facts.steps.size());
+  if (steps < 2) return;
+  sum = {sum.data / steps, sum.compute / steps, sum.exposed / steps, sum.wait / steps, sum.optimizer / steps};
+  spent.bytes /= std::ssize(facts.steps);
 }
 
 void Trainer::Impl::account(const GlobalStep& step, const StepFacts& facts, double seconds) {
@@ -256,7 +283,7 @@ void Trainer::Impl::account(const GlobalStep& step, const StepFacts& facts, doub
   done.step = piece.step + 1;
   done.epoch = piece.epoch;
   done.position = piece.global_end;
-  if (step.finite || facts.alone) {   // else none of it counts
+  if (step.made) {
     done.epoch_loss_sum += step.loss * step.weight;
     done.epoch_weight += step.weight;
     done.epoch_correct += step.correct;
@@ -279,8 +306,8 @@ void Trainer::Impl::account(const GlobalStep& step, const StepFacts& facts, doub
   if (step.staleness) staleness.add(*step.staleness);
   record.samples = piece.global_size();
   record.samples_per_second = static_cast<double>(piece.global_size()) / std::max(seconds, 1e-9);
-  record.seconds = {facts.data_seconds, facts.compute_seconds, facts.exposed_seconds, facts.wait_seconds, facts.optimizer_seconds};
-  record.bytes_sent = facts.bytes_sent;
+  record.seconds = spent.seconds;
+  record.bytes_sent = spent.bytes;
   record.ranks = step.ranks;
   parts.log.step(record);
 }
@@ -460,6 +487,7 @@ TrainResult Trainer::run() {
     const StepFacts facts = self.one_step(*piece);
     const double now = self.parts.clock.seconds();
     self.settled = facts.settled;
+    self.spend(facts);
     for (const GlobalStep& step : facts.steps) {
       self.account(step, facts, (now - last) / static_cast<double>(facts.steps.size()));
       self.check_finite(step);

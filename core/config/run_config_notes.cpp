@@ -138,7 +138,7 @@ const std::vector<Note>& notes() {
       {"parallel.local.outer_lr", "local: step against the mean move of a round; 1: to the mean, DiLoCo: 0.7", "", above(0)},
       {"parallel.local.outer_momentum", "local: Nesterov momentum of outer steps; 0: none, DiLoCo: 0.9", "", within(0, 1)},
       {"parallel.local.state", "local: the optimizer's own state after a round", "", one_of("average", "reset")},
-      {"parallel.async.staleness", "async: bound on updates between a gradient's read and its own; unset: by ranks and speeds", "updates", at_least(0)},
+      {"parallel.async.staleness", "async: bound on updates between a gradient's read and its own; unset: by ranks and speeds", "updates", within(0, 1048576)},
       {"parallel.async.pieces", "async: pieces that a global batch is handed out in; 0: one per rank", "pieces", at_least(0)},
       {"parallel.async.staleness_power", "async: a stale update is multiplied by (1 + staleness / pieces) ^ -power", "", within(0, 4)},
       {"parallel.async.replay", "async: folder of the run whose recorded updates are made again, bit for bit", "", {}},

@@ -115,7 +115,18 @@ void check_local(const RunConfig& run, Conflicts& out) {
 
 void check_async(const RunConfig& run, Conflicts& out) {
   const ParallelConfig& parallel = run.parallel;
+  if (parallel.strategy != "async" && !parallel.async.replay.empty()) {
+    out.push_back({{"parallel.strategy", "parallel.async.replay"},
+                   fmt::format("parallel.async.replay repeats an asynchronous run, and parallel.strategy is {}", parallel.strategy)});
+  }
   if (parallel.strategy != "async") return;
+  if (parallel.async.pieces > run.data.batch) {
+    out.push_back({{"parallel.async.pieces", "data.batch"},
+                   fmt::format("parallel.async.pieces {} is more than data.batch {}: pieces would be empty", parallel.async.pieces, run.data.batch)});
+  }
+  if (parallel.wire != "float32") {
+    out.push_back({{"parallel.strategy", "parallel.wire"}, "parallel.strategy async sends gradients as they are: parallel.wire must be float32"});
+  }
   const auto refuse = [&](const std::string& key, const std::string& why) {
     out.push_back({{"parallel.strategy", key}, fmt::format("parallel.strategy async {}", why)});
   };

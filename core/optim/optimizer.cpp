@@ -58,7 +58,7 @@ class FusedOptimizer : public Optimizer {
     RangeViews views = *views_of(range);
     if (update.gradients != nullptr) views.gradients = *update.gradients;
     const ParamGroup& settings = groups_.at(static_cast<std::size_t>(group));
-    StepArguments arguments{update.lr * settings.lr_factor, settings.weight_decay, update.fraction, update.number <= update.fraction, std::nullopt};
+    StepArguments arguments{update.lr * settings.lr_factor, settings.weight_decay, update.fraction, update.first || (update.number == 1 && update.fraction == 1), std::nullopt};
     const double grad_scale = update.grad_scale * gradient_factor(update.fraction);
     views.step.data_ptr<float>()[0] = static_cast<float>(update.number / update.fraction);
     if (grad_scale != 1 && views.values.scalar_type() == at::kFloat) {

@@ -30,6 +30,7 @@ std::vector<ParamGroup> resolve_groups(const OptimConfig& config);
 struct Update {
   double lr = 0;           ///< scheduled, not yet multiplied by the group's factor
   double number = 1;       ///< steps done when this one is, counted from 1
+  bool first = false;      ///< of all; so is number 1 where it is a whole step
   double grad_scale = 1;   ///< gradients are multiplied by it first, in place
   /// Which part of a step it is: 1 is a step, and n updates of 1/n, each with the gradient of its own samples, go as far and forget as much
   /// as a step of all of them: momentum and moving averages decay by a power of it.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/parallel/async/async_strategy.hpp"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <cmath>
 #include <deque>
@@ -24,6 +26,7 @@ namespace tugline {
 namespace {
 
 constexpr int kRecordTag = 21;
+constexpr std::int64_t kMostStepsApart = 1000;   // between meetings: until then rank 0 keeps what each piece was
 constexpr double kLeastSpeedRatio = 2, kMostSpeedRatio = 16;   // that a bound of its own allows for
 
 void require_same_run(const RecordedUpdates& recorded, std::int64_t ranks, std::int64_t pieces_per_step, std::int64_t ranges, const StepPlan& plan) {
@@ -113,6 +116,7 @@ AsyncStrategy::~AsyncStrategy() = default;
 const std::vector<RangeScript>* AsyncStrategy::Impl::repeat_recorded() {
   if (!options.repeat) return nullptr;
   require_same_run(*options.repeat, size, pieces_per_step, std::ssize(arena.buckets()), plan);
+  agree(control, [&] { options.repeat = std::make_shared<RecordedUpdates>(options.repeat->from(options.first_step)); });
   scripts = options.repeat->scripts();
   for (const auto& [number, record] : options.repeat->pieces) {
     if (record.rank == rank) recorded.push_back(number);
@@ -126,10 +130,11 @@ std::int64_t AsyncStrategy::Impl::next_meeting(std::int64_t step) const {
     const auto next_one = options.repeat->meetings.upper_bound(step);
     return next_one == options.repeat->meetings.end() ? plan.total_steps : *next_one;
   }
-  for (++step; step < plan.total_steps; ++step) {
+  const std::int64_t last = std::min(plan.total_steps, step + kMostStepsApart);
+  for (++step; step < last; ++step) {
     if (step % plan.steps_per_epoch() == 0 || (options.meet_after && options.meet_after(step))) return step;
   }
-  return plan.total_steps;
+  return last;
 }
 
 std::optional<std::int64_t> AsyncStrategy::Impl::claim() {
@@ -241,7 +246,13 @@ void AsyncStrategy::Impl::push(bool left_out) {
   const Piece piece = piece_of(*current);
   GradientTurn::Options turn_of = turn_options(next);
   if (options.repeat) turn_of.repeated.applied = &options.repeat->pieces.at(*current).applied;
-  turn_of.dropped = left_out || (options.repeat && options.repeat->pieces.at(*current).dropped);
+  turn_of.dropped = left_out;
+  if (options.repeat) {
+    const PieceRecord& then = options.repeat->pieces.at(*current);
+    if (left_out && !then.dropped) throw Error(fmt::format("step {}: a gradient is not finite here, and was in the run that this one repeats", piece.step + 1));
+    turn_of.dropped = then.dropped;
+    turn_of.staleness = then.applied.front() > 0 ? 0 : 1;   // its step waited for what was left out, or did not
+  }
   const Push push{.piece = *current, .step = piece.step, .samples = piece.size(), .step_samples = piece.global_size(), .weight = report.weight,
                   .nominal_weight = nominal_weight};
   GradientTurn turn(ranges.here(), copies, push, turn_of);
@@ -250,7 +261,7 @@ void AsyncStrategy::Impl::push(bool left_out) {
   has_read = turn_of.reads;
   PieceRecord record{.piece = *current, .rank = rank, .samples = piece.size(), .dropped = turn_of.dropped, .waited_seconds = std::exchange(waited, 0), .report = report, .read = computed_on,
                      .applied = turn.applied()};
-  if (record.dropped && staleness != 0) record.applied.assign(record.applied.size(), 0);   // its step did not wait for it
+  if (record.dropped && turn_of.staleness != 0) record.applied.assign(record.applied.size(), 0);   // its step did not wait for it
   send(record);
 }
 
@@ -276,6 +287,7 @@ void AsyncStrategy::Impl::collect(std::int64_t until_pieces) {
     const auto incoming = messages.probe(-1, kRecordTag);
     if (!incoming) {
       if (book.pieces() >= until_pieces) return;
+      sched_yield();
       continue;
     }
     std::string bytes(static_cast<std::size_t>(incoming->bytes), '\0');

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tugline/core/error.hpp"
+#include "tugline/core/log.hpp"
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/parallel/communicator.hpp"
 #include "tugline/parallel/node/node_team.hpp"
@@ -91,6 +93,10 @@ void JobRanges::serve() {
   desk.values = [this](int range) { return here_->values(range); };
   desk.scripts = options_.scripts;
   if (rank == 0) desk.cursor = {[this](int worker) { return here_->claim(worker); }, [this] { here_->close(); }, [this] { return here_->end_step(); }};
+  desk.failed = [this, rank](const std::exception& error) {   // the others would wait for answers
+    log::error("[rank {}] while it served parameters to other hosts: {}", rank, error.what());
+    control_.abort(static_cast<int>(ExitCode::internal));
+  };
   server_.emplace(*channel_, *here_, std::move(desk));
 }
 

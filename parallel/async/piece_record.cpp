@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <functional>
 #include <sstream>
 
 #include <boost/json.hpp>
@@ -17,6 +16,7 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::size_t kNumbers = 13;
+constexpr std::uint32_t kMostVersions = 1u << 30;
 
 /// One number where all ranges have it.
 json::value text_of(const std::vector<std::uint32_t>& versions) {
@@ -34,7 +34,10 @@ std::vector<std::uint32_t> versions_of(const json::value& text, const std::vecto
   } else {
     std::fill(versions.begin(), versions.end(), text.to_number<std::uint32_t>());
   }
-  std::transform(versions.begin(), versions.end(), first.begin(), versions.begin(), std::plus<>());
+  for (std::size_t r = 0; r < first.size(); ++r) {
+    if (versions[r] > kMostVersions) throw DataError(fmt::format("version {} is not possible", versions[r]));
+    versions[r] += first[r];
+  }
   return versions;
 }
 
@@ -70,6 +73,28 @@ PieceRecord PieceRecord::decode(const std::string& bytes) {
     next += ranges * sizeof(std::uint32_t);
   }
   return record;
+}
+
+RecordedUpdates RecordedUpdates::from(std::int64_t step) const {
+  if (step == 0) return *this;
+  if (meetings.count(step) == 0) {
+    throw ConfigError(fmt::format("parallel.async.replay: the recorded run's ranks did not meet after step {}, where this one would go on; begin it anew with --fresh", step));
+  }
+  RecordedUpdates rest{.ranks = ranks, .pieces_per_step = pieces_per_step, .ranges = ranges};
+  rest.meetings.insert(meetings.upper_bound(step), meetings.end());
+  std::vector<std::uint32_t> first(static_cast<std::size_t>(ranges), 0);
+  for (const auto& [number, record] : pieces) {
+    if (number < step * pieces_per_step) {
+      for (std::size_t r = 0; r < first.size(); ++r) first[r] = std::max(first[r], record.applied[r]);
+      continue;
+    }
+    PieceRecord& later = rest.pieces.emplace(number, record).first->second;
+    for (std::size_t r = 0; r < first.size(); ++r) {
+      later.read[r] -= first[r];
+      if (later.applied[r] > 0) later.applied[r] -= first[r];
+    }
+  }
+  return rest;
 }
 
 std::vector<RangeScript> RecordedUpdates::scripts() const {
@@ -124,6 +149,9 @@ class UpdatesReader {
     for (const std::uint32_t version : record.applied) {
       if (version == 0 && (applied || !record.dropped)) throw DataError("an update makes at least version 1");
     }
+    for (std::size_t r = 0; applied && r < first_.size(); ++r) {
+      if (record.applied[r] <= record.read[r]) throw DataError("a gradient cannot be applied before it is computed");
+    }
     if (!recorded.pieces.emplace(record.piece, record).second) throw DataError(fmt::format("piece {} was computed before", record.piece));
   }
   RecordedUpdates recorded;
@@ -154,6 +182,20 @@ class UpdatesReader {
   std::vector<std::uint32_t> first_;   // per range: versions before this attempt
 };
 
+/// Every version up to the last is some update's, and nobody has read a later one.
+void require_no_gap(const RecordedUpdates& recorded, const std::string& file) {
+  for (int r = 0; r < recorded.ranges; ++r) {
+    std::set<std::uint32_t> made{0};
+    std::uint32_t read = 0;
+    for (const auto& [number, record] : recorded.pieces) {
+      made.insert(record.applied[static_cast<std::size_t>(r)]);
+      read = std::max(read, record.read[static_cast<std::size_t>(r)]);
+    }
+    if (*made.rbegin() + 1 == made.size() && read <= *made.rbegin()) continue;
+    throw DataError(fmt::format("{} is not complete: versions of range {} are missing", file, r));
+  }
+}
+
 }  // namespace
 
 RecordedUpdates parse_updates(const std::string& text, const std::string& file) {
@@ -164,12 +206,17 @@ RecordedUpdates parse_updates(const std::string& text, const std::string& file) 
     ++number;
     if (in.eof()) break;   // the run was killed while it wrote this
     try {
-      reader.line(json::parse(line).as_object());
+      boost::system::error_code fault;
+      const json::value value = json::parse(line, fault);
+      if (fault) throw DataError(fault.message());
+      if (!value.is_object()) throw DataError("it is no JSON object");
+      reader.line(value.as_object());
     } catch (const std::exception& error) {
       throw DataError(fmt::format("{}:{} is no record of updates: {}", file, number, error.what()));
     }
   }
   if (reader.recorded.ranks == 0) throw DataError(fmt::format("{} records no updates", file));
+  require_no_gap(reader.recorded, file);
   return std::move(reader.recorded);
 }
 

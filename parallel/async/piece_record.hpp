@@ -34,6 +34,8 @@ struct RecordedUpdates {
   std::map<std::int64_t, PieceRecord> pieces;   ///< by number; without reports
   std::set<std::int64_t> meetings;              ///< steps after which all ranks met
 
+  /// The same from `step` on, with versions that begin at 0 there. Throws ConfigError when ranks did not meet after as many steps.
+  RecordedUpdates from(std::int64_t step) const;
   std::vector<RangeScript> scripts() const;     ///< per range
 };
 

@@ -22,6 +22,17 @@ bool RangeDesk::finished() const { return end_ == End::stopped && coming_.empty(
 
 bool RangeDesk::advance() {
   if (end_ == End::abandoned) throw CommError("the job is ending");
+  try {
+    return serve();
+  } catch (const CommError&) {
+    throw;
+  } catch (const std::exception& error) {
+    if (options_.failed) options_.failed(error);
+    throw;
+  }
+}
+
+bool RangeDesk::serve() {
   bool moved = take_requests();
   moved = give_what_has_come() || moved;
   for (int range = 0; range < ranges_.num_ranges(); ++range) moved = answer_range(range) || moved;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <list>
 #include <memory>
@@ -38,6 +39,8 @@ class RangeDesk final : public Errand {
     std::function<std::span<const std::byte>(int range)> values;   ///< present; called with the range locked
     const std::vector<RangeScript>* scripts = nullptr;             ///< see ApplyRule
     Cursor cursor;
+    /// Called with what advance() is about to throw, unless the job is ending anyway: nobody else may look for a while.
+    std::function<void(const std::exception&)> failed;
   };
   /// Everything outlives it. apply() of `ranges` is called on the desk's thread, with gradients of any workers.
   RangeDesk(Communicator& channel, RangeAccess& ranges, Options options);
@@ -73,6 +76,7 @@ class RangeDesk final : public Errand {
   };
   enum class End { none, stopped, abandoned };
 
+  bool serve();
   bool take_requests();
   void take(int worker);
   void answer_claim(int worker, FarRequest::What what);

@@ -92,6 +92,9 @@ RangeUpdate RangeLedger::take() {
   }
   std::sort(update.pushes.begin(), update.pushes.end(), [](const auto& a, const auto& b) { return a.push.piece < b.push.piece; });
   for (const auto& [step, samples] : samples_of) update.fraction += static_cast<double>(samples.first) / static_cast<double>(samples.second);
+  const bool complete = std::none_of(update.pushes.begin(), update.pushes.end(), [](const auto& applied) { return applied.push.left_out; });
+  update.whole_step = samples_of.size() == 1 && std::ssize(update.pushes) == pieces_per_step_ && complete;
+  update.first = head_->pieces == std::ssize(update.pushes);
   update.version = ++head_->version;
   update.number = static_cast<double>(head_->pieces) / pieces_per_step_;
   head_->readers = 0;

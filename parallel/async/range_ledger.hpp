@@ -30,7 +30,9 @@ struct RangeUpdate {
   std::vector<AppliedPush> pushes; ///< in the order of pieces, whoever came first
   std::uint32_t version = 0;       ///< of the range after it
   double number = 0;               ///< steps done after it, counted in pieces
-  double fraction = 0;             ///< samples / samples of their global batches: 1 when it is exactly one step
+  double fraction = 0;             ///< samples / samples of their global batches
+  bool whole_step = false;         ///< it is all pieces of one step, and no others
+  bool first = false;              ///< of the run
   std::uint32_t staleness = 0;     ///< of the oldest
 };
 

@@ -21,7 +21,7 @@
 namespace tugline {
 namespace {
 
-constexpr std::int64_t kChunkBytes = 256 << 10;
+constexpr std::int64_t kChunkBytes = 256 << 10, kMostChunks = 2048;   // optimizers remember views of twice as many
 
 void check(int error, const char* what) {
   if (error != 0) throw Error(std::string(what) + ": " + std::strerror(error));
@@ -37,13 +37,16 @@ void share(pthread_mutex_t& mutex) {
 
 std::vector<Arena::Segment> chunks_of(const Arena& arena, int bucket) {
   std::vector<Arena::Segment> chunks;
+  std::int64_t all_bytes = 0;
+  for (const auto& flat : arena.flats()) all_bytes += static_cast<std::int64_t>(flat.values.nbytes());
+  const std::int64_t bytes = std::max(kChunkBytes, (all_bytes / kMostChunks + 63) / 64 * 64);
   for (Arena::Segment segment : arena.segments()) {
     if (segment.bucket != bucket) continue;
     const auto element = static_cast<std::int64_t>(arena.flats()[static_cast<std::size_t>(segment.range.buffer)].values.element_size());
     const std::int64_t end = segment.range.end;
-    for (std::int64_t begin = segment.range.begin; begin < end; begin += kChunkBytes / element) {
+    for (std::int64_t begin = segment.range.begin; begin < end; begin += bytes / element) {
       segment.range.begin = begin;
-      segment.range.end = std::min(end, begin + kChunkBytes / element);
+      segment.range.end = std::min(end, begin + bytes / element);
       chunks.push_back(segment);
     }
   }
@@ -136,18 +139,12 @@ void SharedRanges::unlock(int range) { pthread_mutex_unlock(&place(static_cast<s
 
 void SharedRanges::apply(int range, const RangeUpdate& update) {
   const double start = clock_.seconds();
-  std::vector<StepReport> weights;
-  double nominal_weight = 0;
-  for (const AppliedPush& applied : update.pushes) {
-    weights.push_back({.weight = applied.push.weight});
-    if (!applied.push.left_out && nominal_weight == 0) nominal_weight = applied.push.nominal_weight;
-  }
-  const double weight = add_pairwise(std::move(weights)).weight;
-  if (weight > 0) {
+  const double scale = gradient_scale(update);
+  if (scale > 0) {
     const at::NoGradGuard no_grad;
-    Update step{.lr = learning_rate(update), .number = update.number, .grad_scale = nominal_weight / weight, .fraction = update.fraction};
+    Update step{.lr = learning_rate(update), .number = update.number, .first = update.first, .grad_scale = scale, .fraction = update.fraction};
     for (const auto& chunk : chunks_[static_cast<std::size_t>(range)]) {
-      at::Tensor sum = gather(chunk.range, update, nominal_weight);
+      at::Tensor sum = gather(chunk.range, update);
       if (options_.clip_value > 0) sum.clamp_(-options_.clip_value / step.grad_scale, options_.clip_value / step.grad_scale);
       step.gradients = &sum;
       optimizer_.step(chunk.range, chunk.group, step);
@@ -158,9 +155,20 @@ void SharedRanges::apply(int range, const RangeUpdate& update) {
   spent_.apply_seconds += clock_.seconds() - start;
 }
 
+/// What makes the mean over the update's samples of gradients that are seeded with 1 / the expected weight of a global batch. A whole step is
+/// divided by what its samples really weigh, as in synchronous training; the weight of a part is not that of its batch, which nobody knows
+/// yet, so that samples which weigh more must count more. 0: there is nothing to apply.
+double SharedRanges::gradient_scale(const RangeUpdate& update) {
+  std::vector<StepReport> weights;
+  for (const AppliedPush& applied : update.pushes) weights.push_back({.weight = applied.push.weight});
+  const double weight = add_pairwise(std::move(weights)).weight;
+  if (!(weight > 0)) return 0;
+  return update.whole_step ? update.pushes.front().push.nominal_weight / weight : 1 / update.fraction;
+}
+
 /// The sum of the update's gradients in `chunk`: in the memory of one of them, which are not needed any more. In the order of pieces, so that
 /// it does not matter who came first.
-at::Tensor SharedRanges::gather(const Range& chunk, const RangeUpdate& update, double nominal_weight) {
+at::Tensor SharedRanges::gather(const Range& chunk, const RangeUpdate& update) {
   const auto buffer = static_cast<std::size_t>(chunk.buffer);
   const at::Tensor& flat = arena_.flats()[buffer].gradients;
   const auto element = static_cast<std::int64_t>(flat.element_size());
@@ -173,10 +181,6 @@ at::Tensor SharedRanges::gather(const Range& chunk, const RangeUpdate& update, d
     in.push_back(gradient);
     if (sum == nullptr || applied.worker == options_.rank) sum = gradient;   // this rank's own is in its cache
     if (applied.worker != options_.rank) bytes += chunk.size() * element;
-    // Seeded otherwise: it is of a step with another weight.
-    if (applied.push.nominal_weight != nominal_weight) {
-      at::from_blob(gradient, {chunk.size()}, flat.options()).mul_(applied.push.nominal_weight / nominal_weight);
-    }
   }
   if (bytes > 0) {
     const std::scoped_lock lock(mutex_);

@@ -83,7 +83,8 @@ class SharedRanges final : public RangeAccess {
   void make_places();
   void find_gradients();
   std::byte* gradient_at(int worker, const Range& range) const;
-  at::Tensor gather(const Range& chunk, const RangeUpdate& update, double nominal_weight);
+  at::Tensor gather(const Range& chunk, const RangeUpdate& update);
+  static double gradient_scale(const RangeUpdate& update);
   double learning_rate(const RangeUpdate& update) const;
 
   Arena& arena_;

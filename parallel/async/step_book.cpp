@@ -59,8 +59,9 @@ GlobalStep StepBook::finish(std::int64_t step, const std::map<std::int64_t, Piec
     for (std::size_t r = 0; r < record.read.size(); ++r) done.staleness->add(record.applied[r] - 1 - record.read[r]);
   }
   const StepReport sum = add_pairwise(std::move(reports));
+  done.made = done.finite || sum.weight > 0;
   done.weight = sum.weight;
-  done.loss = sum.weight > 0 ? sum.loss_sum / sum.weight : 0;
+  done.loss = sum.weight > 0 ? sum.loss_sum / sum.weight : done.finite ? 0 : std::nan("");
   done.correct = sum.correct;
   done.counted = sum.counted;
   return done;

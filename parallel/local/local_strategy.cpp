@@ -102,7 +102,7 @@ StepFacts LocalStrategy::finish_step(const StepReport& report) {
   step.piece = self.pieces.current();
   step.lr = self.schedule.lr(step.piece.step);
   step.gradient_norm = norm;
-  step.finite = facts.finite = facts.finite && sums.finite;
+  step.made = step.finite = facts.finite = facts.finite && sums.finite;
   // A step that is not finite and may come again leaves the round open.
   facts.settled = self.ends_round() && (facts.finite || (self.options.settle_skipped && self.pieces.at_last_step()));
   self.sending_seconds = 0;

@@ -99,7 +99,7 @@ StepFacts SyncStrategy::finish_step(const StepReport& reported) {
   // Each rank has looked at its part; every rank adds up the same records and comes to the same answer.
   facts.finite = facts.finite && (sums.finite || step.weight <= 0);
   self.check_gradients(facts, sums.squares);
-  step.finite = facts.finite;
+  step.made = step.finite = facts.finite;
   self.step_optimizer(step);
   if (self.options.shares) observe_shares(*self.options.shares, self.pieces.current(), facts);
   if (self.common) self.options.node->barrier();   // all see what all have stepped

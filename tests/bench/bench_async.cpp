@@ -13,7 +13,7 @@
 #include "tugline/core/config/run_config.hpp"
 #include "tugline/core/models/module_tensors.hpp"
 #include "tugline/core/optim/optimizer.hpp"
-#include "tugline/parallel/async/shared_ranges.hpp"
+#include "tugline/parallel/async/job_ranges.hpp"
 #include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/tests/bench/row.hpp"
@@ -38,18 +38,19 @@ void run(World& world, int rounds) {
   config.momentum = 0;
   auto common = arena.like("common parameters");
   const auto optimizer = make_optimizer(config, arena, common);
-  SharedRanges ranges(arena, *optimizer, common, Schedule(config, {1 << 20, 1, 1}),
-                      {.node = node, .workers = world.size(), .pieces_per_step = world.size()}, Clock::steady());
+  JobRanges ranges(world.control(), arena, *optimizer, common, Schedule(config, {1 << 20, 1, 1}), {.node = node, .hosts = {}, .pieces_per_step = world.size()},
+                   Clock::steady());
+  ranges.publish(0, 1 << 20);
   std::vector<std::uint32_t> copies(arena.buckets().size(), 0);
   at::Tensor& gradients = const_cast<at::Tensor&>(arena.flats()[0].gradients);
   const at::Tensor other = torch::zeros_like(gradients, torch::MemoryFormat::Contiguous);
   const GradientTurn::Options options{.worker = world.rank(), .first_range = ranges.num_ranges() * world.rank() / world.size(), .staleness = 100};
-  GradientTurn first(ranges, copies, options);
+  GradientTurn first(ranges.here(), copies, options);
   ranges.run(first);
   const auto push_and_pull = [&] {
     gradients.normal_();   // as backward leaves it: written a moment ago
     return seconds_of([&] {
-      GradientTurn turn(ranges, copies, {.piece = 0, .samples = 1, .step_samples = world.size(), .weight = 1}, options);
+      GradientTurn turn(ranges.here(), copies, {.piece = 0, .samples = 1, .step_samples = world.size(), .weight = 1}, options);
       ranges.run(turn);
     });
   };

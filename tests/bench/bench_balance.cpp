@@ -113,7 +113,7 @@ class Loop {
         speed_(speed),
         strategy_(make(world, batch, std::move(rule), kind)) {}
 
-  StepFacts step() {
+  StepFacts step(StopReason stop = StopReason::none) {
     const Piece piece = *strategy_->next_piece();
     samples_ += piece.size();
     strategy_->begin_step(learner_.backwards(piece), learner_.nominal_weight(piece));
@@ -123,6 +123,7 @@ class Loop {
     StepReport report = learner_.compute_gradients(loader_, piece);
     report.compute_seconds += repeated;
     report.cpu_seconds += repeated_cpu;
+    report.stop = stop;
     return strategy_->finish_step(report);
   }
   /// Steps until `seconds` have passed on this rank; samples/s of the global batch.
@@ -135,12 +136,15 @@ class Loop {
     }
     return static_cast<double>(samples) / (Clock::steady().seconds() - start);
   }
-  /// The same for the samples that this rank itself computes on.
+  /// The same for the samples that this rank itself computes on, where each goes its own way; then all meet.
   double own_samples_per_second(double seconds) {
     const std::int64_t before = samples_;
     const double start = Clock::steady().seconds();
-    while (Clock::steady().seconds() < start + seconds) step();
-    return static_cast<double>(samples_ - before) / (Clock::steady().seconds() - start);
+    StepFacts facts;
+    while (Clock::steady().seconds() < start + seconds && facts.stop == StopReason::none) facts = step();
+    const double rate = static_cast<double>(samples_ - before) / (Clock::steady().seconds() - start);
+    while (facts.stop == StopReason::none) facts = step(StopReason::limit);
+    return rate;
   }
   double seconds_per_step(int steps) {
     const double start = Clock::steady().seconds();

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Asynchronous training: what a bound of 0 computes, what a record repeats, and everything that needs one state for all ranks.
-#include <deque>
-
 #include "tugline/core/optim/schedule.hpp"
 #include "tugline/core/state/bucket_hooks.hpp"
 #include "tugline/parallel/threads/thread_team.hpp"
@@ -111,11 +109,13 @@ class Oracle {
     const auto next = static_cast<std::uint32_t>(versions_[r].size());
     std::vector<const Gradient*> parts;
     std::int64_t step = 0;
+    std::uint32_t staleness = 0;
     for (const auto& [number, record] : recorded_.pieces) {
       if (record.applied[r] != next) continue;
       if (gradients_.count(number) == 0) return false;
       parts.push_back(&gradients_.at(number));
       step = std::max(step, parts.back()->piece.step);
+      staleness = std::max(staleness, next - 1 - record.read[r]);
     }
     if (parts.empty()) return false;
     const torch::NoGradGuard no_grad;
@@ -124,9 +124,7 @@ class Oracle {
     std::map<std::int64_t, std::pair<std::int64_t, std::int64_t>> samples;
     double weight = 0, fraction = 0;
     for (const Gradient* part : parts) {
-      at::Tensor one = view(part->flats, range).clone();
-      if (part->nominal != parts.front()->nominal) one.mul_(part->nominal / parts.front()->nominal);
-      part == parts.front() ? sum.copy_(one) : sum.add_(one);
+      part == parts.front() ? sum.copy_(view(part->flats, range)) : sum.add_(view(part->flats, range));
       weight += part->weight;
       samples[part->piece.step].first += part->piece.size();
       samples[part->piece.step].second = part->piece.global_size();
@@ -134,8 +132,12 @@ class Oracle {
     for (const auto& [of, count] : samples) fraction += static_cast<double>(count.first) / static_cast<double>(count.second);
     pieces_applied_[r] += std::ssize(parts);
     if (weight > 0) {
-      const Update update{.lr = schedule_.lr(step), .number = static_cast<double>(pieces_applied_[r]) / recorded_.pieces_per_step,
-                          .grad_scale = parts.front()->nominal / weight, .fraction = fraction};
+      const bool whole = samples.size() == 1 && std::ssize(parts) == recorded_.pieces_per_step;
+      double lr = schedule_.lr(step);
+      const double power = config_.parallel.async.staleness_power;
+      if (power > 0) lr *= std::pow(1 + static_cast<double>(staleness) / recorded_.pieces_per_step, -power);
+      const Update update{.lr = lr, .number = static_cast<double>(pieces_applied_[r]) / recorded_.pieces_per_step, .first = next == 1,
+                          .grad_scale = whole ? parts.front()->nominal / weight : 1 / fraction, .fraction = fraction};
       for (const auto& segment : arena_.segments()) {
         if (segment.bucket == static_cast<int>(r)) optimizer_->step(segment.range, segment.group, update);
       }
@@ -197,6 +199,11 @@ TEST_F(AsyncTest, ARecordRepeatsTheRunToTheBitAndSoDoesOneProcess) {
       config_.optim.lr = optimizer == "sgd" ? 0.05 : 0.003;
       config_.parallel.async.staleness = bound < 0 ? std::nullopt : std::optional(bound);
       config_.parallel.async.pieces = bound == 5 ? 3 : 0;
+      config_.parallel.async.staleness_power = bound == 2 ? 1 : 0;
+      config_.optim.weight_decay = bound == 5 ? 0.01 : 0;   // parameter groups
+      config_.train.precision = bound == 1 ? "float64" : "float32";
+      config_.task.class_weights = std::vector<double>(bound == 1 ? 10 : 0, 1);
+      if (bound == 1) config_.task.class_weights[3] = 9;
       const std::string name = fmt::format("{}{}", optimizer, bound);
       const Outcome once = record({.folder = name});
       EXPECT_TRUE(repeat(name).bits == once.bits) << name;
@@ -274,7 +281,7 @@ TEST_F(AsyncTest, AGradientThatIsNotFiniteIsLeftOutOrTriedAgain) {
     config_.data.batch = 2 * world_.size();   // bound 0: every rank has its piece in every step
     const std::string name = std::to_string(bound);
     const Outcome skipped = record({.folder = "skip" + name, .faults = faults});
-    for (const auto& step : skipped.steps) EXPECT_TRUE(std::isfinite(step.loss)) << step.step;
+    for (const auto& step : skipped.steps) EXPECT_EQ(std::isfinite(step.loss), world_.size() > 1 || step.step != 4) << step.step;   // one piece of several
     EXPECT_TRUE(std::isfinite(skipped.result.validation.loss));
     if (bound == 0) {
       EXPECT_THAT(skipped.warnings(), testing::ElementsAre(testing::HasSubstr("its piece was skipped")));
@@ -291,13 +298,66 @@ TEST_F(AsyncTest, AGradientThatIsNotFiniteIsLeftOutOrTriedAgain) {
   }
 }
 
-TEST_F(AsyncTest, AStaleUpdateMayBeMadeSmaller) {
+TEST_F(AsyncTest, TheLogSaysWhatStalenessHasLeftOfTheLearningRate) {
   config_.parallel.async.staleness_power = 1;
+  config_.parallel.bucket_mib = 0;   // one range
   const Outcome outcome = train({});
   const double pieces = world_.size();
   for (const auto& step : outcome.steps) {
-    EXPECT_LE(step.lr, config_.optim.lr);
-    EXPECT_GE(step.lr, config_.optim.lr / (1 + static_cast<double>(step.staleness->largest()) / pieces) - 1e-12);
+    double left = 0;
+    for (std::size_t s = 0; s < step.staleness->counts.size(); ++s) {
+      left += static_cast<double>(step.staleness->counts[s]) / pieces / (1 + static_cast<double>(s) / pieces);
+    }
+    EXPECT_NEAR(step.lr, config_.optim.lr * left, 1e-12) << step.step;
+  }
+}
+
+/// Samples that weigh more count more, though a piece is divided by nothing that only its own samples know.
+TEST_F(AsyncTest, WeightsCountAcrossPieces) {
+  config_.task.class_weights = std::vector<double>(10, 1);
+  config_.task.class_weights[4] = 30;
+  config_.data.batch = 23;
+  config_.train.epochs = 1;   // one step
+  config_.optim.momentum = 0;
+  config_.optim.lr = 1e-4;    // so short that it does not matter where a gradient is computed
+  config_.parallel.async.pieces = 23;
+  const auto moved = [&](const std::string& strategy, const std::string& folder) {
+    config_.parallel.strategy = strategy;
+    if (strategy == "sync") config_.parallel.async.pieces = 0;
+    Learner begin(config_, models_, data_.train->spec(), world_);
+    const std::string before = bits_of(begin).substr(0, begin.parameters().flats()[0].values.nbytes());
+    const std::string after = train({.folder = folder}).bits;
+    const auto values = [](const std::string& bits) { return at::from_blob(const_cast<char*>(bits.data()), {static_cast<std::int64_t>(bits.size() / 4)}, at::kFloat); };
+    return at::Tensor(values(after.substr(0, before.size())) - values(before));
+  };
+  const at::Tensor async = moved("async", "async"), sync = moved("sync", "sync");
+  EXPECT_GT((async.dot(sync) / (async.norm() * sync.norm())).item<double>(), 0.999);
+}
+
+TEST_F(AsyncTest, ARepetitionThatWasInterruptedGoesOn) {
+  record({.folder = "run"});
+  const Outcome once = repeat("run");
+  config_.parallel.async.replay = folder_ / "run";
+  const Outcome first = train({.folder = "parts", .signal_at = 3});
+  EXPECT_EQ(first.result.ending, Ending::signal);
+  EXPECT_LT(first.result.steps, 15) << "ends where ranks met in the recorded run";
+  const Outcome rest = train({.folder = "parts", .resume = true});
+  EXPECT_TRUE(rest.resumed);
+  EXPECT_TRUE(rest.bits == once.bits);
+}
+
+TEST_F(AsyncTest, EndsWhenNothingIsFiniteAnyMore) {
+  config_.train.nonfinite = "skip";
+  config_.train.epochs = 20;
+  config_.parallel.check_every = 0;
+  config_.train.eval_every = 100;
+  std::vector<Fault> faults;
+  for (int rank = 0; rank < world_.size(); ++rank) faults.push_back({.kind = Fault::Kind::nan, .rank = rank, .step = 1, .last_step = 100, .times = 100, .text = "nan"});
+  try {
+    train({.faults = faults});
+    ADD_FAILURE() << "went on";
+  } catch (const AgreedError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("steps in a row"));
   }
 }
 
