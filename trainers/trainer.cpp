@@ -26,6 +26,7 @@
 #include "tugline/trainers/nonfinite.hpp"
 #include "tugline/trainers/prepare.hpp"
 #include "tugline/trainers/run_shares.hpp"
+#include "tugline/trainers/step_log.hpp"
 #include "tugline/trainers/stop_signal.hpp"
 #include "tugline/trainers/validation.hpp"
 
@@ -87,12 +88,7 @@ struct Trainer::Impl {
   struct {
     double mine = 0, others = 0;
   } unsettled;                            // samples since they last did
-  struct {
-    StepRecord::Seconds seconds;
-    std::int64_t bytes = 0;
-  } spent;                                // by this rank per step that has just finished
-  bool unfinished = false;                // none has since
-  Staleness staleness;                    // since all ranks held the same
+  StepLog step_log;
   Evaluation last_validation;
 
   explicit Impl(Parts parts_in);
@@ -106,11 +102,9 @@ struct Trainer::Impl {
   [[noreturn]] void end_nonfinite(const Piece& piece, const StepFacts& facts);
   void log_nonfinite(const Piece& piece, const NonfiniteCause& cause);
   void settle_buffers(const StepFacts& facts, const std::vector<at::Tensor>& before);
-  void spend(const StepFacts& facts);
-  void account(const GlobalStep& step, const StepFacts& facts, double seconds);
+  void account(const GlobalStep& step, double seconds);
   void check_finite(const GlobalStep& step);
   void give_up_when_hopeless(const StepFacts& facts);
-  void log_staleness();
   void due_after(std::int64_t step, Wanted& wanted) const;
   void compare_ranks();
   std::vector<std::int64_t> present_cut() const;
@@ -134,7 +128,8 @@ Trainer::Impl::Impl(Parts parts_in)
       saver(parts.checkpoints, parts.config.checkpoint, parts.log, parts.faults),
       eval_interval(interval_steps(parts.config.train.eval_every, parts.config.train.eval_unit == "epoch", plan.steps_per_epoch())),
       save_steps(parts.config.checkpoint.every_steps),
-      save_epoch_steps(interval_steps(parts.config.checkpoint.every_epochs, true, plan.steps_per_epoch())) {
+      save_epoch_steps(interval_steps(parts.config.checkpoint.every_epochs, true, plan.steps_per_epoch())),
+      step_log(parts.log, plan.total_steps, parts.config.optim.clip_norm > 0) {
   state.normalisation = parts.data.normalisation;
   state.progress.seed = parts.config.seed;
   state.progress.world_size = parts.world.size();
@@ -262,21 +257,7 @@ void Trainer::Impl::settle_buffers(const StepFacts& facts, const std::vector<at:
   unsettled = {};
 }
 
-/// This rank's time and bytes since steps were last finished, shared out among those that are now.
-void Trainer::Impl::spend(const StepFacts& facts) {
-  if (!unfinished) spent = {};
-  StepRecord::Seconds& sum = spent.seconds;
-  sum = {sum.data + facts.data_seconds, sum.compute + facts.compute_seconds, sum.exposed + facts.exposed_seconds, sum.wait + facts.wait_seconds,
-         sum.optimizer + facts.optimizer_seconds};
-  spent.bytes += facts.bytes_sent;
-  unfinished = facts.steps.empty();
-  const auto steps = static_cast<double>(facts.steps.size());
-  if (steps < 2) return;
-  sum = {sum.data / steps, sum.compute / steps, sum.exposed / steps, sum.wait / steps, sum.optimizer / steps};
-  spent.bytes /= std::ssize(facts.steps);
-}
-
-void Trainer::Impl::account(const GlobalStep& step, const StepFacts& facts, double seconds) {
+void Trainer::Impl::account(const GlobalStep& step, double seconds) {
   const Piece& piece = step.piece;
   Progress& done = progress();
   if (piece.global_begin == 0) done.epoch_loss_sum = done.epoch_weight = done.epoch_correct = done.epoch_counted = 0;
@@ -293,23 +274,7 @@ void Trainer::Impl::account(const GlobalStep& step, const StepFacts& facts, doub
   samples_done += piece.global_size();
   training_seconds += seconds;
   done.seconds += seconds;
-
-  StepRecord record;
-  record.epoch = piece.epoch + 1;
-  record.step = done.step;
-  record.total_steps = plan.total_steps;
-  record.loss = step.loss;
-  if (step.counted > 0) record.accuracy = step.correct / step.counted;
-  record.lr = step.lr;
-  if (config().optim.clip_norm > 0 && !facts.alone) record.gradient_norm = step.gradient_norm;
-  record.staleness = step.staleness;
-  if (step.staleness) staleness.add(*step.staleness);
-  record.samples = piece.global_size();
-  record.samples_per_second = static_cast<double>(piece.global_size()) / std::max(seconds, 1e-9);
-  record.seconds = spent.seconds;
-  record.bytes_sent = spent.bytes;
-  record.ranks = step.ranks;
-  parts.log.step(record);
+  step_log.record(step, seconds);
 }
 
 void Trainer::Impl::check_finite(const GlobalStep& step) {
@@ -330,14 +295,6 @@ void Trainer::Impl::give_up_when_hopeless(const StepFacts& facts) {
   throw AgreedError(ExitCode::internal, fmt::format(
       "{} was not finite for {} steps in a row, the last is step {}; lower optim.lr or set optim.clip_norm, and try `tugline "
       "overfit` on this config", what_is_not_finite(last_nonfinite_rank), nonfinite_in_a_row, progress().step));
-}
-
-/// How old the gradients were since ranks last held the same.
-void Trainer::Impl::log_staleness() {
-  if (staleness.counts.empty()) return;
-  parts.log.event("staleness", {{"step", progress().step}, {"bound", staleness.bound}, {"mean", staleness.mean()},
-                                {"counts", boost::json::array(staleness.counts.begin(), staleness.counts.end())}});
-  staleness = {};
 }
 
 void Trainer::Impl::due_after(std::int64_t step, Wanted& wanted) const {
@@ -487,9 +444,9 @@ TrainResult Trainer::run() {
     const StepFacts facts = self.one_step(*piece);
     const double now = self.parts.clock.seconds();
     self.settled = facts.settled;
-    self.spend(facts);
+    self.step_log.spend(facts);
     for (const GlobalStep& step : facts.steps) {
-      self.account(step, facts, (now - last) / static_cast<double>(facts.steps.size()));
+      self.account(step, (now - last) / static_cast<double>(facts.steps.size()));
       self.check_finite(step);
       self.due_after(self.progress().step, wanted);
     }
@@ -498,7 +455,7 @@ TrainResult Trainer::run() {
     wanted.save = wanted.save || facts.save;
     wanted.stop = std::max(wanted.stop, facts.stop);
     if (self.settled) {
-      self.log_staleness();
+      self.step_log.settled(self.progress().step);
       if (wanted.compare) self.compare_ranks();
       if (wanted.stop == StopReason::signal) return self.finish(Ending::signal);   // an evaluation can wait, who asked may not
       if (wanted.validate) self.validate();

@@ -48,7 +48,7 @@ class Pair {
   }
 
   void step_all(Optimizer& optimizer, double lr, std::int64_t step, double grad_scale = 1) {
-    for (const auto& segment : arena->segments()) optimizer.step(segment.range, segment.group, {lr, static_cast<double>(step), grad_scale});
+    for (const auto& segment : arena->segments()) optimizer.step(segment.range, segment.group, {.lr = lr, .number = static_cast<double>(step), .grad_scale = grad_scale});
   }
 
   bool equal() const {
@@ -193,7 +193,7 @@ void step_in_pieces(Pair& pair, const OptimConfig& config, std::int64_t piece_by
     pair.draw_gradients();
     const auto step_every_second = [&](std::size_t first, std::size_t stride) {
       for (std::size_t i = first; i < pieces.size(); i += stride) {
-        optimizer->step(pieces[i].first, pieces[i].second, {0.1, static_cast<double>(step), 0.7});
+        optimizer->step(pieces[i].first, pieces[i].second, {.lr = 0.1, .number = static_cast<double>(step), .grad_scale = 0.7});
       }
     };
     if (two_threads) {
