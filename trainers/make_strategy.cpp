@@ -9,7 +9,7 @@
 namespace tugline {
 namespace {
 
-/// The options that both kinds have.
+/// The options that all kinds have.
 template <typename Options>
 Options common_options(const StrategyParts& parts) {
   Options options;
@@ -17,6 +17,13 @@ Options common_options(const StrategyParts& parts) {
   options.clip_value = parts.config.optim.clip_value;
   options.first_step = parts.first_step;
   options.node = parts.learner.node();
+  return options;
+}
+
+/// And those that cut the global batch into shares, and add up what ranks have.
+template <typename Options>
+Options shared_options(const StrategyParts& parts) {
+  auto options = common_options<Options>(parts);
   options.exchange = parts.learner.exchange();
   options.shares = parts.shares;
   return options;
@@ -24,14 +31,10 @@ Options common_options(const StrategyParts& parts) {
 
 std::unique_ptr<Strategy> make_async_strategy(const StrategyParts& parts, const Schedule& schedule) {
   const AsyncConfig& async = parts.config.parallel.async;
-  AsyncOptions options;
+  auto options = common_options<AsyncOptions>(parts);
   options.staleness = async.staleness;
   options.pieces_per_step = async.pieces;
   options.staleness_power = async.staleness_power;
-  options.clip_norm = parts.config.optim.clip_norm;
-  options.clip_value = parts.config.optim.clip_value;
-  options.first_step = parts.first_step;
-  options.node = parts.learner.node();
   options.hosts = parts.world.hosts();
   options.meet_after = parts.meet_after;
   options.record = parts.record;
@@ -49,13 +52,13 @@ std::unique_ptr<Strategy> make_strategy(const StrategyParts& parts) {
   const Schedule schedule(parts.config.optim, {parts.plan.total_steps, parts.plan.steps_per_epoch(), parts.config.data.batch});
   if (parts.config.parallel.strategy == "async") return make_async_strategy(parts, schedule);
   if (parts.outer == nullptr) {
-    auto options = common_options<SyncOptions>(parts);
+    auto options = shared_options<SyncOptions>(parts);
     options.shards = learner.shards();
     return std::make_unique<SyncStrategy>(world.communicator(), world.control(), learner.parameters(), learner.optimizer(), schedule, parts.plan,
                                           std::move(options), parts.clock);
   }
   const LocalConfig& local = parts.config.parallel.local;
-  auto options = common_options<LocalOptions>(parts);
+  auto options = shared_options<LocalOptions>(parts);
   options.steps = local.steps;
   options.sync_steps = local.sync_steps;
   options.outer_lr = local.outer_lr;

@@ -50,10 +50,8 @@ class GradientTurn {
   /// Messages are under way, and move only while advance() is called: no sleeping.
   bool must_poll() const;
 
-  /// Per range, once done: the version that this turn's gradient became part of, and its staleness.
+  /// Per range, once done: the version that this turn's gradient became part of.
   const std::vector<std::uint32_t>& applied() const { return applied_; }
-  /// Per range: the version that was read in this turn.
-  const std::vector<std::uint32_t>& read() const { return copies_; }
 
  private:
   enum class Phase { giving, waiting, asking, reading, done };

@@ -43,20 +43,12 @@ echo \$\$ >"\${groups[\$OMPI_COMM_WORLD_RANK]}/cgroup.procs"
 exec "\$@"
 RANK
 chmod +x "$work/rank.sh"
-cat >"$work/slow.yaml" <<'YAML'
-data: {name: synthetic, batch: 128, samples: 22000, features: 784, noise: 0.5, split: {validation: 0.4546, test: 0}}
-model: {name: mlp, hidden: [1024, 1024]}
-optim: {momentum: 0.9}
-train: {epochs: 1000, eval_unit: step, eval_every: 8, eval_batch: 1000}
-checkpoint: {every_epochs: 0, keep_best: false}
-log: {every_steps: 1, tensorboard: false}
-YAML
 # train NAME STEPS KEYS...: of each learning rate a run
 train() {
   local name=$1 steps=$2 lr
   shift 2
   for lr in $rates; do
-    mpirun -q --bind-to core -n 2 "$work/rank.sh" "$tugline" train "$work/slow.yaml" "train.steps=$steps" "optim.lr=$lr" "$@" \
+    mpirun -q --bind-to core -n 2 "$work/rank.sh" "$tugline" train "$root/scripts/bench/until_loss.yaml" train.eval_every=8 "train.steps=$steps" "optim.lr=$lr" "$@" \
       --run-dir "$work/$name-$lr" >"$work/out" 2>&1 || { cat "$work/out" >&2; exit 1; }
   done
 }

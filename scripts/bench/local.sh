@@ -11,20 +11,12 @@ seeds=3 rates="0.02 0.05"
 [ "${1:-}" = --quick ] && seeds=1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cat >"$work/slow.yaml" <<'YAML'
-data: {name: synthetic, batch: 128, samples: 22000, features: 784, noise: 0.5, split: {validation: 0.4546, test: 0}}
-model: {name: mlp, hidden: [1024, 1024]}
-optim: {momentum: 0.9}
-train: {epochs: 1000, eval_unit: step, eval_every: 16, eval_batch: 1000}
-checkpoint: {every_epochs: 0, keep_best: false}
-log: {every_steps: 1, tensorboard: false}
-YAML
 # train NAME STEPS KEYS...: of each learning rate a run
 train() {
   local name=$1 steps=$2 lr
   shift 2
   for lr in $rates; do
-    "$root/tests/support/host_lab.sh" --rate 100mbit 2x1 -- "$tugline" train "$work/slow.yaml" "train.steps=$steps" "optim.lr=$lr" "$@" \
+    "$root/tests/support/host_lab.sh" --rate 100mbit 2x1 -- "$tugline" train "$root/scripts/bench/until_loss.yaml" "train.steps=$steps" "optim.lr=$lr" "$@" \
       --run-dir "$work/$name-$lr" >"$work/out" 2>&1 || { cat "$work/out" >&2; exit 1; }
   done
 }
