@@ -65,11 +65,11 @@ Point completed(const Space& space, const PartialPoint& partial, std::uint64_t s
     Point point(space.size());
     for (std::size_t d = 0; d < space.size(); ++d) point[d] = partial[d].value_or(from_unit(space.dimensions()[d], unit[d]));
     point = space.without_inactive(std::move(point));
-    bool kept = true;
-    for (std::size_t d = 0; d < space.size(); ++d) kept = kept && (!partial[d] || std::isnan(*partial[d]) || !std::isnan(point[d]));
+    const auto keeps = [&](std::size_t d) { return !partial[d] || std::isnan(*partial[d]) || !std::isnan(point[d]); };
+    const bool kept = std::ranges::all_of(std::views::iota(std::size_t{0}, space.size()), keeps);
     if (kept && !space.is_forbidden(point)) return point;
   }
-  throw ConfigError(fmt::format("forbid and the conditions leave nothing that a given point can be completed to in {} draws", kDrawAttempts));
+  throw ConfigError(fmt::format("forbid leaves nothing: none of {} draws completes a given point", kDrawAttempts));
 }
 
 std::vector<std::string> overrides(const Space& space, const Point& point) {

@@ -14,8 +14,8 @@ namespace tugline::sweep {
 /// A point of which some values are still open (nullopt); NaN: not active.
 using PartialPoint = std::vector<std::optional<double>>;
 
-/// The point with its open values drawn as (seed, number) decide: what was given is active, and it is not forbidden. Throws ConfigError when
-/// 1,000 draws give none.
+/// The point with its open values drawn as (seed, number) decide: what was given is active, and it is not forbidden. Throws ConfigError
+/// when kDrawAttempts draws give none.
 Point completed(const Space& space, const PartialPoint& partial, std::uint64_t seed, std::int64_t number);
 
 /// The point as command-line overrides: "optim.lr=0.0123", the active elements of a list together "model.hidden=[64,32]". Keys with a $ are

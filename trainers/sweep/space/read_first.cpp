@@ -19,9 +19,10 @@ using Kind = Dimension::Kind;
 
 std::optional<double> value_in(const Dimension& dimension, const Tree& value) {
   if (!dimension.values.empty()) {
+    const std::optional<double> number = as_number(value);   // 32 and 32.0 are the same
     for (std::size_t v = 0; v < dimension.values.size(); ++v) {
-      const std::optional<double> number = as_number(value);   // 32 and 32.0 are the same
-      if (dimension.values[v] == value_text(value) || (number && number == as_number(value_tree(dimension.values[v])))) return v;
+      const bool equal = number && number == as_number(value_tree(dimension.values[v]));
+      if (equal || dimension.values[v] == value_text(value)) return static_cast<double>(v);
     }
     return std::nullopt;
   }
@@ -66,17 +67,17 @@ class FirstPoint {
 
   void read_key(const Tree& child) {
     std::vector<std::string_view> keys;
-    std::size_t element = 0;
     for (std::size_t d = 0; d < rules_.dimensions.size(); ++d) {
       const std::string& key = rules_.dimensions[d].key;
       if (key == child.key) return read_value(d, child, child.key);
       keys.push_back(key);
     }
-    const bool broken = std::ranges::any_of(parameters_, [&](const ReadParameter& one) { return one.broken && list_key(one.tree->key) == child.key; });
-    if (broken) return;
+    const auto is_told = [&](const ReadParameter& one) { return one.broken && list_key(one.tree->key) == child.key; };
+    if (std::ranges::any_of(parameters_, is_told)) return;
     if (child.kind != Tree::Kind::list || !dimension_of(child.key, 0)) {
       return refuse(child.key_place, child.key, "not in the space" + config::did_you_mean(config::nearest_key(child.key, keys)));
     }
+    std::size_t element = 0;
     for (const Tree& item : child.children) {
       const std::optional<std::size_t> d = dimension_of(child.key, element);
       if (!d) return refuse(item.place, child.key, fmt::format("has at most {} elements", element));
@@ -107,7 +108,9 @@ class FirstPoint {
       const Given& given = given_[d];
       const bool known = std::ranges::none_of(rules_.dimensions[d].parents, [&](std::size_t parent) { return open[parent]; });
       const bool active = !known || std::ranges::all_of(rules_.conditions[d], [&](const Expression& one) { return one.holds(point); });
-      if (given.tree != nullptr && !active) refuse(given.tree->place, rules_.dimensions[d].key, "is not active with the other values given here");
+      if (given.tree != nullptr && !active) {
+        refuse(given.tree->place, rules_.dimensions[d].key, "is not active with the other values given here");
+      }
       open[d] = active && given.tree == nullptr;
       if (active && !open[d]) point[d] = given.value;
       point_.push_back(open[d] ? std::nullopt : std::optional(point[d]));

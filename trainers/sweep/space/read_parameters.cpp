@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cmath>
 
 #include "tugline/core/config/fields.hpp"
@@ -25,7 +24,8 @@ struct KindName {
   std::string_view name;
   Kind kind;
 };
-constexpr std::array<KindName, 4> kKinds{{{"float", Kind::real}, {"int", Kind::integer}, {"ordinal", Kind::ordinal}, {"choice", Kind::choice}}};
+constexpr std::array<KindName, 4> kKinds{
+    {{"float", Kind::real}, {"int", Kind::integer}, {"ordinal", Kind::ordinal}, {"choice", Kind::choice}}};
 
 const Field* find_field(std::string_view key) {
   const auto& all = config::fields();
@@ -42,7 +42,8 @@ bool is_free_name(std::string_view key) {
 
 bool is_name(std::string key) {
   for (auto at = key.find("[i]"); at != key.npos; at = key.find("[i]")) key.erase(at, 3);
-  return !key.empty() && std::ranges::all_of(key, [](unsigned char c) { return std::isalnum(c) || std::string_view("_.-$").find(static_cast<char>(c)) != std::string_view::npos; });
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-$";
+  return !key.empty() && key.find_first_not_of(kLetters) == key.npos;
 }
 
 template <class T>
@@ -156,14 +157,15 @@ class ParameterReader {
   void read_text(std::string_view key, std::string& out) {
     const Tree* value = section_.find(key);
     if (value == nullptr) return;
-    if (value->kind != Tree::Kind::scalar || value->text.empty()) return refuse(value->place, "expected a condition, found " + found(*value), key);
+    if (value->kind != Tree::Kind::scalar || value->text.empty()) refuse(value->place, "expected a condition, found " + found(*value), key);
     out = value->text;
   }
 
   void check_for() {
     const bool repeated = is_repeated(tree_.key);
     if (repeated && !section_.has("for")) refuse(tree_.key_place, "[i] needs a `for`, such as for: \"i < 4\"");
-    if (!repeated && section_.has("for")) refuse(section_.place("for"), fmt::format("`for` needs a key with [i], such as \"{}[i]\"", tree_.key), "for");
+    if (repeated || !section_.has("for")) return;
+    refuse(section_.place("for"), fmt::format("`for` needs a key with [i], such as \"{}[i]\"", tree_.key), "for");
   }
 
   /// Whether the type of the key takes a range of this kind.
@@ -216,21 +218,28 @@ class ParameterReader {
       return refuse(values.place, fmt::format("expected a list of values, found {}", what), kind);
     }
     for (const Tree& value : values.children) {
-      if (field_ != nullptr && !fits(value, *field_, item_)) {
-        const auto& choices = field_->note->allowed.choices;
-        const std::string guess = value.kind == Tree::Kind::scalar && !choices.empty() ? config::nearest_word(value.text, choices) : "";
-        refuse(value.place, fmt::format("expected {}, found {}{}", config::expected(*field_, item_), found(value), config::did_you_mean(guess)), kind);
-        continue;
-      }
-      if (!is_plain_value(value)) {
-        refuse(value.place, fmt::format("expected a value or a list of values, found {}", found(value)), kind);
-        continue;
-      }
+      if (!check_value(value, kind)) continue;
       std::string text = value_text(value);
-      if (std::ranges::find(dimension.values, text) != dimension.values.end()) refuse(value.place, fmt::format("{} is written twice", text), kind);
+      if (std::ranges::find(dimension.values, text) != dimension.values.end()) {
+        refuse(value.place, fmt::format("{} is written twice", text), kind);
+      }
       dimension.values.push_back(std::move(text));
     }
     dimension.high = static_cast<double>(dimension.values.size()) - 1;
+  }
+
+  bool check_value(const Tree& value, std::string_view kind) {
+    if (field_ != nullptr && !fits(value, *field_, item_)) {
+      const auto& choices = field_->note->allowed.choices;
+      const std::string guess = value.kind == Tree::Kind::scalar ? config::nearest_word(value.text, choices) : "";
+      const std::string wanted = config::expected(*field_, item_);
+      refuse(value.place, fmt::format("expected {}, found {}{}", wanted, found(value), config::did_you_mean(guess)), kind);
+    } else if (!is_plain_value(value)) {
+      refuse(value.place, fmt::format("expected a value or a list of values, found {}", found(value)), kind);
+    } else {
+      return true;
+    }
+    return false;
   }
 
   const Tree& tree_;

@@ -51,7 +51,11 @@ class RulesReader {
 
   void refuse(ReadParameter& one, std::string_view key, std::string_view sentence) {
     const Tree* value = one.tree->find(key);
-    problems_.add(value != nullptr ? value->place : one.tree->key_place, value != nullptr ? fmt::format("{}.{}", one.tree->key, key) : one.tree->key, sentence);
+    if (value != nullptr) {
+      problems_.add(value->place, fmt::format("{}.{}", one.tree->key, key), sentence);
+    } else {
+      problems_.add(one.tree->key_place, one.tree->key, sentence);
+    }
     one.broken = true;
   }
 
@@ -75,7 +79,9 @@ class RulesReader {
       return;
     }
     if (limits.high < 1) return refuse(one, "for", fmt::format("can never hold: {} is at most {}", bound, limits.high));
-    if (one.in_config && limits.low < 1) return refuse(one, "for", fmt::format("{} may be {}, and the list would be empty", bound, limits.low));
+    if (one.in_config && limits.low < 1) {
+      return refuse(one, "for", fmt::format("{} may be {}, and the list would be empty", bound, limits.low));
+    }
     if (limits.high > kMostDimensions) return refuse(one, "for", fmt::format("more than {} elements", kMostDimensions));
     if (one.in_config && speaks_of_element(one.parameter.when)) {
       return refuse(one, "when", "a list has no gaps: the condition of its elements cannot be about i");
@@ -89,7 +95,8 @@ class RulesReader {
     if (bound == parameters_.end()) {
       std::vector<std::string_view> keys;
       for (const ReadParameter& other : parameters_) keys.push_back(key_of(other));
-      refuse(one, "for", fmt::format("nothing in the space is called '{}'{}", name, config::did_you_mean(config::nearest_key(name, keys))));
+      const std::string guess = config::did_you_mean(config::nearest_key(name, keys));
+      refuse(one, "for", fmt::format("nothing in the space is called '{}'{}", name, guess));
       return false;
     }
     if (bound->broken) {
@@ -236,7 +243,8 @@ class RulesReader {
       if (!reached[p]) reached[p] = doubtful[d] || can_be_active(rules_, d);
     }
     for (std::size_t p = 0; p < parameters_.size(); ++p) {
-      if (!reached[p] && !parameters_[p].broken) refuse(parameters_[p], parameters_[p].parameter.when.empty() ? "for" : "when", "can never hold");
+      if (reached[p] || parameters_[p].broken) continue;
+      refuse(parameters_[p], parameters_[p].parameter.when.empty() ? "for" : "when", "can never hold");
     }
   }
 

@@ -85,7 +85,7 @@ class SweepReader {
     const bool named = section.read("metric", objective.metric, of_config_ ? kMetrics : Allowed{});
     if (!section.has("metric")) section.problem(tree.place, "metric", "expected the name of a metric, found nothing");
     const auto same = std::ranges::find(sweep_.objectives, objective.metric, &Objective::metric);
-    if (named && same != sweep_.objectives.end()) section.problem(section.place("metric"), "metric", fmt::format("{} stands here twice", objective.metric));
+    if (named && same != sweep_.objectives.end()) section.problem(section.place("metric"), "metric", "stands here twice");
     std::string goal = objective.metric.ends_with("accuracy") ? "max" : "min";
     section.read("goal", goal, {.choices = {"min", "max"}});
     objective.maximise = goal == "max";
@@ -114,7 +114,8 @@ class SweepReader {
     }
     if (stop.rule != "asha") return;
     if (!section.has("max")) section.problem(section.place("rule"), "max", "asha needs it: the epochs of a whole trial");
-    if (stop.max != 0 && stop.max < stop.min) section.problem(section.place("max"), "max", fmt::format("is less than min, which is {}", stop.min));
+    if (stop.max == 0 || stop.max >= stop.min) return;
+    section.problem(section.place("max"), "max", fmt::format("is less than min, which is {}", stop.min));
   }
 
   void read_search() {

@@ -17,8 +17,10 @@ json::object to_object(const Parameter& parameter) {
   const Dimension& dimension = parameter.dimension;
   json::object result{{"key", dimension.key}};
   const char* kind = kKinds[static_cast<std::size_t>(dimension.kind)];
-  if (dimension.values.empty()) {
+  if (dimension.kind == Dimension::Kind::real) {
     result[kind] = {dimension.low, dimension.high};
+  } else if (dimension.kind == Dimension::Kind::integer) {
+    result[kind] = {static_cast<std::int64_t>(dimension.low), static_cast<std::int64_t>(dimension.high)};
   } else {
     result[kind] = json::array(dimension.values.begin(), dimension.values.end());
   }
@@ -60,7 +62,8 @@ std::string to_json(const SweepConfig& sweep) {
     objectives.push_back({{"metric", one.metric}, {"goal", one.maximise ? "max" : "min"}, {"weight", one.weight}});
   }
   for (const Parameter& one : sweep.parameters) space.push_back(to_object(one));
-  json::object run{{"ranks_per_trial", sweep.run.ranks_per_trial}, {"max_attempts", sweep.run.max_attempts}, {"lease", sweep.run.lease_seconds}};
+  json::object run{{"ranks_per_trial", sweep.run.ranks_per_trial}, {"max_attempts", sweep.run.max_attempts}};
+  run["lease"] = sweep.run.lease_seconds;
   run["timeout"] = sweep.run.timeout_seconds ? json::value(*sweep.run.timeout_seconds) : json::value(nullptr);
   json::object result;
   result["sweep"] = {{"name", sweep.name}, {"base", sweep.base_text}, {"seed", sweep.seed}};
