@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/trainers/sweep/space/space.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "tugline/core/error.hpp"
 #include "tugline/core/random.hpp"
 
 namespace tugline::sweep {
@@ -58,13 +61,23 @@ Point Space::at(const std::vector<double>& unit) const {
   return without_inactive(std::move(point));
 }
 
-Point Space::draw(std::uint64_t seed, std::int64_t number, int attempt) const {
+Point Space::draw(std::uint64_t seed, std::int64_t number, int attempt) const { return at(draw_unit(seed, number, attempt)); }
+
+std::vector<double> Space::draw_unit(std::uint64_t seed, std::int64_t number, int attempt) const {
   std::vector<double> unit(size());
   for (std::size_t d = 0; d < size(); ++d) {
     Random random(seed, Purpose::search, static_cast<std::uint64_t>(number), d);
     for (int skipped = 0; skipped <= attempt; ++skipped) unit[d] = random.uniform();
   }
-  return at(unit);
+  return unit;
+}
+
+Point draw_allowed(const Space& space, std::uint64_t seed, std::int64_t number) {
+  for (int attempt = 0; attempt < kDrawAttempts; ++attempt) {
+    Point point = space.draw(seed, number, attempt);
+    if (!space.is_forbidden(point)) return point;
+  }
+  throw ConfigError(fmt::format("forbid leaves nothing: all of {} points drawn at random are forbidden", kDrawAttempts));
 }
 
 }  // namespace tugline::sweep

@@ -53,11 +53,18 @@ class Space {
   /// The point that (seed, number, attempt) alone decide: active dimensions are uniform on their scale, each from a stream of its own.
   /// It may be forbidden.
   Point draw(std::uint64_t seed, std::int64_t number, int attempt = 0) const;
+  /// The coordinates of that point.
+  std::vector<double> draw_unit(std::uint64_t seed, std::int64_t number, int attempt = 0) const;
 
  private:
   std::vector<Dimension> dimensions_;
   Active active_;
   Forbidden forbidden_;
 };
+
+inline constexpr int kDrawAttempts = 1000;   ///< after so many that are forbidden, all is taken to be
+
+/// The first draw of (seed, number) that is not forbidden. Throws ConfigError when there is none among kDrawAttempts.
+Point draw_allowed(const Space& space, std::uint64_t seed, std::int64_t number);
 
 }  // namespace tugline::sweep

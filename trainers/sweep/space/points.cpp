@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/sweep/space/points.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <boost/json/value.hpp>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <ranges>
+
+#include "tugline/core/config/scalar.hpp"
+#include "tugline/core/error.hpp"
+#include "tugline/trainers/sweep/space/value_text.hpp"
+
+namespace tugline::sweep {
+namespace {
+
+namespace json = boost::json;
+using Kind = Dimension::Kind;
+
+std::string text_of(const Dimension& dimension, double value) {
+  if (dimension.kind == Kind::real) return config::number_text(value);
+  const auto whole = static_cast<std::int64_t>(value);
+  return dimension.kind == Kind::integer ? fmt::format("{}", whole) : dimension.values[static_cast<std::size_t>(whole)];
+}
+
+/// "model.hidden[2]" -> 2.
+std::size_t element_of(std::string_view key) {
+  std::size_t element = 0;
+  const std::string_view index = key.substr(list_key(key).size());
+  if (!index.empty()) std::from_chars(index.data() + 1, index.data() + index.size(), element);
+  return element;
+}
+
+std::optional<double> number_in(const json::value& value) {
+  const json::string* text = value.if_string();
+  double number = 0;
+  if (text == nullptr) return std::nullopt;
+  const auto [end, error] = std::from_chars(text->begin(), text->end(), number);
+  return error == std::errc{} && end == text->end() ? std::optional(number) : std::nullopt;
+}
+
+std::optional<double> read_value(const Dimension& dimension, const json::value& value) {
+  std::optional<double> number;
+  if (dimension.kind == Kind::real) {
+    number = number_in(value);
+  } else if (dimension.kind == Kind::integer) {
+    if (value.is_int64()) number = static_cast<double>(value.get_int64());
+  } else if (const json::string* text = value.if_string()) {
+    const auto known = std::ranges::find(dimension.values, std::string_view(*text));
+    if (known != dimension.values.end()) number = static_cast<double>(known - dimension.values.begin());
+  }
+  return number && *number >= dimension.low && *number <= dimension.high ? number : std::nullopt;
+}
+
+}  // namespace
+
+Point completed(const Space& space, const PartialPoint& partial, std::uint64_t seed, std::int64_t number) {
+  for (int attempt = 0; attempt < kDrawAttempts; ++attempt) {
+    const std::vector<double> unit = space.draw_unit(seed, number, attempt);
+    Point point(space.size());
+    for (std::size_t d = 0; d < space.size(); ++d) point[d] = partial[d].value_or(from_unit(space.dimensions()[d], unit[d]));
+    point = space.without_inactive(std::move(point));
+    bool kept = true;
+    for (std::size_t d = 0; d < space.size(); ++d) kept = kept && (!partial[d] || std::isnan(*partial[d]) || !std::isnan(point[d]));
+    if (kept && !space.is_forbidden(point)) return point;
+  }
+  throw ConfigError(fmt::format("forbid and the conditions leave nothing that a given point can be completed to in {} draws", kDrawAttempts));
+}
+
+std::vector<std::string> overrides(const Space& space, const Point& point) {
+  struct Setting {
+    std::string_view key;
+    std::map<std::size_t, std::string> elements;   // by index; of one value: by 0
+    bool list;
+  };
+  std::vector<Setting> settings;
+  for (std::size_t d = 0; d < space.size(); ++d) {
+    const std::string_view key = space.dimensions()[d].key;
+    if (key.starts_with('$') || std::isnan(point[d])) continue;
+    const std::string_view list = list_key(key);
+    auto setting = std::ranges::find(settings, list, &Setting::key);
+    if (setting == settings.end()) setting = settings.insert(settings.end(), {list, {}, list != key});
+    setting->elements[element_of(key)] = text_of(space.dimensions()[d], point[d]);
+  }
+  std::vector<std::string> texts;
+  for (const auto& [key, elements, list] : settings) {
+    const std::string value = fmt::format("{}", fmt::join(std::views::values(elements), ","));
+    texts.push_back(list ? fmt::format("{}=[{}]", key, value) : fmt::format("{}={}", key, value));
+  }
+  return texts;
+}
+
+json::object point_to_json(const Space& space, const Point& point) {
+  json::object result;
+  for (std::size_t d = 0; d < space.size(); ++d) {
+    const Dimension& dimension = space.dimensions()[d];
+    if (std::isnan(point[d])) continue;
+    const bool whole = dimension.kind == Kind::integer;
+    result[dimension.key] = whole ? json::value(static_cast<std::int64_t>(point[d])) : json::value(text_of(dimension, point[d]));
+  }
+  return result;
+}
+
+Point point_from_json(const Space& space, const json::object& json) {
+  Point point(space.size(), std::numeric_limits<double>::quiet_NaN());
+  std::size_t found = 0;
+  for (std::size_t d = 0; d < space.size(); ++d) {
+    const Dimension& dimension = space.dimensions()[d];
+    const json::value* value = json.if_contains(dimension.key);
+    if ((value != nullptr) != space.is_active(d, point)) {
+      throw ConfigError(fmt::format("the point {} {}", value == nullptr ? "has no" : "has a value, though not active, of", dimension.key));
+    }
+    if (value == nullptr) continue;
+    const std::optional<double> number = read_value(dimension, *value);
+    if (!number) throw ConfigError(fmt::format("the point's {} is not one of the space's values", dimension.key));
+    point[d] = *number;
+    ++found;
+  }
+  if (found != json.size()) throw ConfigError("the point has a key that the space does not have");
+  return point;
+}
+
+}  // namespace tugline::sweep
