@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -45,7 +46,7 @@ Committer::Outcome Committer::commit(const std::filesystem::path& place, std::st
   bool ours = false;
   try {
     // Never a name twice: one that could not be removed may be a second name of a committed entry.
-    const Temporary temporary(files_, temporaries_ / fmt::format("{}_{}", worker_, written_++));
+    const Temporary temporary(files_, temporaries_ / fmt::format("{}_{}_{}", worker_, written_++, place.filename().string()));
     files_.write_new(temporary.file(), text);
     error = files_.link(temporary.file(), place);
     ours = error == 0 || is_ours(error, temporary.file(), place, text);
@@ -66,6 +67,13 @@ bool Committer::is_ours(int link_error, const std::filesystem::path& temporary, 
   const auto count = files_.link_count(temporary);
   if (!count) throw IoError(fmt::format("cannot link {}: {}, and {} has gone", place.string(), std::strerror(link_error), temporary.string()));
   return *count > 1;
+}
+
+bool Committer::is_being_written(const std::filesystem::path& place) {
+  const std::vector<std::string> names = files_.list(temporaries_);
+  return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+    return name.ends_with("_" + place.filename().string()) && !name.starts_with(worker_ + "_");
+  });
 }
 
 void Committer::need_folder(const std::filesystem::path& folder) {

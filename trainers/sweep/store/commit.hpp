@@ -20,12 +20,14 @@ class Committer {
     raced,    ///< another was first while this text was being written
   };
 
-  /// Temporary files are folder/tmp/WORKER_N; no other object may have this worker's name.
+  /// Temporary files are folder/tmp/WORKER_N_PLACE; no other object may have this worker's name.
   Committer(Files& files, std::filesystem::path folder, std::string worker)
       : files_(files), temporaries_(folder / "tmp"), worker_(std::move(worker)) {}
 
   /// Throws IoError; then the same call may be made again, and finds what the one before has done.
   Outcome commit(const std::filesystem::path& place, std::string_view text);
+  /// Whether another's temporary file for this place is there. Only a hint: it may be of a dead process, or be seen late.
+  bool is_being_written(const std::filesystem::path& place);
   /// Makes it the first time it is asked for.
   void need_folder(const std::filesystem::path& folder);
   /// Removes the temporary files of a worker that has been silent for a lease. Should it live after all, its commit throws and can be

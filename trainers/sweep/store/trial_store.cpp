@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 constexpr std::int64_t kJobsPerFolder = 1000;
 constexpr double kRestSeconds = 0.0005;   // about a commit on a local disk; doubled with each race that was lost
 constexpr int kMostDoublings = 8;
+constexpr int kMostDeferrals = 4;         // to one who is writing: it may be dead
 
 /// "000123.2": the name of an entry, and of the mark that says where to look.
 std::string entry_name(std::int64_t number, int position) { return fmt::format("{:06}.{}", number, position); }
@@ -119,6 +120,16 @@ struct TrialStore::Impl {
     return true;
   }
 
+  /// Where many race for the next number, whoever sees another at it lets it be, and saves both the disk's time.
+  bool defers(std::int64_t number) {
+    if (races == 0 || deferrals >= kMostDeferrals || !committer.is_being_written(place(number, 0))) {
+      deferrals = 0;
+      return false;
+    }
+    ++deferrals;
+    return true;
+  }
+
   std::optional<Claim> commit_claim(const Entry& claim) {
     if (!heartbeat.has_begun()) heartbeat.beat();
     if (!commit(claim)) return std::nullopt;
@@ -177,6 +188,7 @@ struct TrialStore::Impl {
   std::set<std::int64_t> held;   // jobs whose claim was handed out here
   std::int64_t floor = 0;        // jobs below exist
   int races = 0;                 // lost of late
+  int deferrals = 0;             // in a row
   std::uint64_t rests = 0;
 };
 
@@ -218,6 +230,7 @@ std::optional<Claim> TrialStore::append(std::int64_t number, std::string_view de
   if (number > std::max(impl_->floor, size()) && !impl_->files.exists(impl_->place(number - 1, 0))) {
     throw Error(fmt::format("job {} cannot be made before job {}", number, number - 1));
   }
+  if (impl_->defers(number)) return std::nullopt;
   const auto claim = impl_->commit_claim({.kind = Entry::Kind::claim, .job = number, .position = 0, .attempt = 1, .worker = impl_->worker,
                                           .decides = true, .lease_seconds = lease_seconds, .content = std::string(decision)});
   impl_->floor = std::max(impl_->floor, number + 1);
