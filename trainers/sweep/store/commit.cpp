@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/sweep/store/commit.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "tugline/core/error.hpp"
+
+namespace tugline::sweep {
+namespace {
+
+/// Gone with this object, if the file system lets it; what stays is swept up by others.
+class Temporary {
+ public:
+  Temporary(Files& files, std::filesystem::path file) : files_(files), file_(std::move(file)) {}
+  ~Temporary() {
+    try {
+      files_.remove(file_);
+    } catch (...) {
+    }
+  }
+  Temporary(const Temporary&) = delete;
+  Temporary& operator=(const Temporary&) = delete;
+  const std::filesystem::path& file() const { return file_; }
+
+ private:
+  Files& files_;
+  std::filesystem::path file_;
+};
+
+}  // namespace
+
+Committer::Outcome Committer::commit(const std::filesystem::path& place, std::string_view text) {
+  const std::filesystem::path folder = place.parent_path();
+  if (const auto there = files_.read(place)) {
+    if (*there != text) return Outcome::found;
+    files_.sync_folder(folder);   // the call before this one came so far and not further
+    return Outcome::made;
+  }
+  need_folder(temporaries_);
+  need_folder(folder);
+  int error = 0;
+  bool ours = false;
+  try {
+    // Never a name twice: one that could not be removed may be a second name of a committed entry.
+    const Temporary temporary(files_, temporaries_ / fmt::format("{}_{}_{}", worker_, written_++, place.filename().string()));
+    files_.write_new(temporary.file(), text);
+    error = files_.link(temporary.file(), place);
+    ours = error == 0 || is_ours(error, temporary.file(), place, text);
+    if (!ours && error != EEXIST) throw IoError(fmt::format("cannot link {}: {}", place.string(), std::strerror(error)));
+  } catch (...) {
+    folders_.clear();   // somebody may have removed one
+    throw;
+  }
+  if (!ours) return Outcome::raced;
+  files_.sync_folder(folder);
+  return Outcome::made;
+}
+
+/// Whether a link that failed was made all the same. The text tells for certain, since it names the worker and what it does here; where a
+/// lookup is late, the count of links does.
+bool Committer::is_ours(int link_error, const std::filesystem::path& temporary, const std::filesystem::path& place, std::string_view text) {
+  if (const auto there = files_.read(place)) return *there == text;
+  const auto count = files_.link_count(temporary);
+  if (!count) throw IoError(fmt::format("cannot link {}: {}, and {} has gone", place.string(), std::strerror(link_error), temporary.string()));
+  return *count > 1;
+}
+
+bool Committer::is_being_written(const std::filesystem::path& place) {
+  const std::vector<std::string> names = files_.list(temporaries_);
+  return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+    return name.ends_with("_" + place.filename().string()) && !name.starts_with(worker_ + "_");
+  });
+}
+
+void Committer::need_folder(const std::filesystem::path& folder) {
+  if (folders_.contains(folder)) return;
+  files_.make_folder(folder);
+  folders_.insert(folder);
+}
+
+void Committer::sweep_up_after(const std::string& worker) {
+  for (const std::string& name : files_.list(temporaries_)) {
+    if (name.starts_with(worker + "_")) files_.remove(temporaries_ / name);
+  }
+}
+
+}  // namespace tugline::sweep
