@@ -28,7 +28,8 @@ constexpr std::uint64_t kBirths = std::uint64_t{1} << 33;   // a stream beside t
 /// next value at least.
 double stepped(const Dimension& dimension, double unit, Random& random) {
   const double cell = dimension.levels() > 0 ? 1 / static_cast<double>(dimension.levels()) : 0;
-  const double step = 0.5 * std::pow(10.0, -2 * random.uniform()) * random.normal();
+  const double size = 0.5 * std::pow(10.0, -2 * random.uniform());
+  const double step = size * random.normal();
   const double there = std::fmod(std::abs(unit + step + std::copysign(cell, step)), 2.0);
   return std::min(there, 2 - there);
 }
