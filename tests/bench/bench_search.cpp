@@ -17,8 +17,8 @@
 
 #include <boost/json.hpp>
 
-#include "search_tables.hpp"
-#include "search_tasks.hpp"
+#include "tugline/tests/bench/search_tables.hpp"
+#include "tugline/tests/bench/search_tasks.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/core/random.hpp"
 #include "tugline/trainers/sweep/search/search.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "search_tables.hpp"
+#include "tugline/tests/bench/search_tables.hpp"
 
 #include <algorithm>
 #include <fstream>

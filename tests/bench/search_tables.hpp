@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "search_tasks.hpp"
+#include "tugline/tests/bench/search_tasks.hpp"
 
 namespace tugline::sweep {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The functions' forms, domains and minima: Surjanovic & Bingham, Virtual Library of Simulation Experiments (sfu.ca/~ssurjano).
-#include "search_tasks.hpp"
+#include "tugline/tests/bench/search_tasks.hpp"
 
 #include <algorithm>
 #include <array>

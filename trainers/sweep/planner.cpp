@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include "tugline/trainers/sweep/search/grid_search.hpp"
@@ -33,7 +34,8 @@ Planner::Planner(const SweepConfig& sweep)
   if (sweep.method == "grid") trials_ = std::min(trials_, grid_size(sweep.space));
 }
 
-/// All observed trials at the highest rung where there are enough of them to learn from (Falkner et al. 2018, BOHB).
+/// All trials at the highest rung where there are enough of them to learn from (Falkner et al. 2018, BOHB). Those that did not come so far
+/// count as the worst that did: they are known, and were not good enough.
 std::vector<Observation> Planner::history(std::span<const JobRecord> jobs, std::size_t known) const {
   std::vector<std::map<std::int64_t, double>> values(static_cast<std::size_t>(halves_ ? halving_.rungs() : 1));
   std::map<std::int64_t, Observation> trials;
@@ -49,12 +51,14 @@ std::vector<Observation> Planner::history(std::span<const JobRecord> jobs, std::
   }
   std::size_t rung = values.size() - 1;
   while (rung > 0 && values[rung].size() < sweep_.space.size() + 2) --rung;
+  double worst = -std::numeric_limits<double>::infinity();
+  for (const auto& [number, value] : values[rung]) worst = std::max(worst, value);
   std::vector<Observation> result;
   for (auto& [number, trial] : trials) {
     const auto value = values[rung].find(number);
     if (value != values[rung].end() && !trial.has_failed()) trial.value = value->second;
-    const bool paused_below = trial.is_running() && rung > 0 && values[0].contains(number);
-    if (!paused_below) result.push_back(std::move(trial));
+    else if (trial.is_running() && rung > 0 && values[0].contains(number)) trial.value = worst;
+    result.push_back(std::move(trial));
   }
   return result;
 }
