@@ -133,13 +133,13 @@ struct TrialStore::Impl {
   std::optional<Claim> commit_claim(const Entry& claim) {
     if (!heartbeat.has_begun()) heartbeat.beat();
     if (!commit(claim)) return std::nullopt;
-    held.insert(claim.job);
+    handed_out.insert({claim.job, claim.position});
     return Claim{.job = claim.job, .attempt = claim.attempt, .position = claim.position, .worker = worker};
   }
 
   bool is_lost(const Chain& chain) {
     const Job& job = chain.job();
-    if (job.worker == worker) return !held.contains(job.number);   // made by a call that threw
+    if (job.worker == worker) return !handed_out.contains({job.number, job.length - 1});   // made by a call that threw
     const double now = clock.seconds();
     if (const auto lease = chain.claim_lease()) return now - chain.claim_seen() >= *lease;
     return watch.is_silent(job.worker, chain.claim_seen(), now);
@@ -166,7 +166,7 @@ struct TrialStore::Impl {
     const Job job = chain.job();
     const bool was_running = job.state == Job::State::running;
     if (was_running && job.worker == worker) {
-      held.insert(number);
+      handed_out.insert({number, job.length - 1});
       return claim_on(job);
     }
     if (job.state == Job::State::damaged) mark(number, job.length);   // others may read it as ended
@@ -185,7 +185,7 @@ struct TrialStore::Impl {
   Heartbeat heartbeat;
   Watch watch;
   std::vector<Chain> chains;
-  std::set<std::int64_t> held;   // jobs whose claim was handed out here
+  std::set<std::pair<std::int64_t, int>> handed_out;   // job and position of claims
   std::int64_t floor = 0;        // jobs below exist
   int contention = 0;            // of late: races lost, and others seen writing
   std::int64_t deferred = -1;    // the number last left to another, and since when
@@ -254,10 +254,8 @@ std::optional<Claim> TrialStore::newest_claim(std::int64_t number) const {
 }
 
 bool TrialStore::finish(const Claim& claim, const AttemptEnd& end) {
-  const bool accepted = impl_->commit({.kind = Entry::Kind::end, .job = claim.job, .position = claim.position + 1, .attempt = claim.attempt,
+  return impl_->commit({.kind = Entry::Kind::end, .job = claim.job, .position = claim.position + 1, .attempt = claim.attempt,
                                        .worker = claim.worker, .final = end.final, .content = end.content});
-  impl_->held.erase(claim.job);
-  return accepted;
 }
 
 bool TrialStore::holds(const Claim& claim) { return !impl_->files.exists(impl_->place(claim.job, claim.position + 1)); }
