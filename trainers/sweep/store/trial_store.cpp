@@ -20,8 +20,8 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kJobsPerFolder = 1000;
 constexpr double kRestSeconds = 0.0005;   // about a commit on a local disk; doubled with each race that was lost
-constexpr int kMostDoublings = 8;
-constexpr int kMostDeferrals = 4;         // to one who is writing: it may be dead
+constexpr int kMostDoublings = 6;
+constexpr double kPatienceSeconds = 1;    // with one who is writing: it may be dead
 
 /// "000123.2": the name of an entry, and of the mark that says where to look.
 std::string entry_name(std::int64_t number, int position) { return fmt::format("{:06}.{}", number, position); }
@@ -110,9 +110,9 @@ struct TrialStore::Impl {
   /// Whether the place is now this entry's.
   bool commit(const Entry& entry) {
     const auto outcome = committer.commit(place(entry.job, entry.position), to_text(entry));
-    if (outcome == Committer::Outcome::raced) races = std::min(races + 1, kMostDoublings);
+    if (outcome == Committer::Outcome::raced) contention = std::min(contention + 1, kMostDoublings);
     if (outcome != Committer::Outcome::made) return false;
-    races = std::max(races - 1, 0);
+    contention = std::max(contention - 1, 0);
     if (entry.job == size() && entry.position == 0) chains.emplace_back(entry.job);
     if (entry.job >= size()) return true;   // refresh() will read those before it first
     Chain& chain = chain_of(entry.job);
@@ -122,24 +122,24 @@ struct TrialStore::Impl {
 
   /// Where many race for the next number, whoever sees another at it lets it be, and saves both the disk's time.
   bool defers(std::int64_t number) {
-    if (races == 0 || deferrals >= kMostDeferrals || !committer.is_being_written(place(number, 0))) {
-      deferrals = 0;
-      return false;
-    }
-    ++deferrals;
-    return true;
+    if (!committer.is_being_written(place(number, 0))) return false;
+    const double now = clock.seconds();
+    if (number != deferred) deferred_since = now;
+    deferred = number;
+    contention = std::min(contention + 1, kMostDoublings);
+    return now - deferred_since < kPatienceSeconds;
   }
 
   std::optional<Claim> commit_claim(const Entry& claim) {
     if (!heartbeat.has_begun()) heartbeat.beat();
     if (!commit(claim)) return std::nullopt;
-    held.insert(claim.job);
+    handed_out.insert({claim.job, claim.position});
     return Claim{.job = claim.job, .attempt = claim.attempt, .position = claim.position, .worker = worker};
   }
 
   bool is_lost(const Chain& chain) {
     const Job& job = chain.job();
-    if (job.worker == worker) return !held.contains(job.number);   // made by a call that threw
+    if (job.worker == worker) return !handed_out.contains({job.number, job.length - 1});   // made by a call that threw
     const double now = clock.seconds();
     if (const auto lease = chain.claim_lease()) return now - chain.claim_seen() >= *lease;
     return watch.is_silent(job.worker, chain.claim_seen(), now);
@@ -166,7 +166,7 @@ struct TrialStore::Impl {
     const Job job = chain.job();
     const bool was_running = job.state == Job::State::running;
     if (was_running && job.worker == worker) {
-      held.insert(number);
+      handed_out.insert({number, job.length - 1});
       return claim_on(job);
     }
     if (job.state == Job::State::damaged) mark(number, job.length);   // others may read it as ended
@@ -185,10 +185,11 @@ struct TrialStore::Impl {
   Heartbeat heartbeat;
   Watch watch;
   std::vector<Chain> chains;
-  std::set<std::int64_t> held;   // jobs whose claim was handed out here
+  std::set<std::pair<std::int64_t, int>> handed_out;   // job and position of claims
   std::int64_t floor = 0;        // jobs below exist
-  int races = 0;                 // lost of late
-  int deferrals = 0;             // in a row
+  int contention = 0;            // of late: races lost, and others seen writing
+  std::int64_t deferred = -1;    // the number last left to another, and since when
+  double deferred_since = 0;
   std::uint64_t rests = 0;
 };
 
@@ -208,9 +209,9 @@ std::int64_t TrialStore::size() const { return impl_->size(); }
 const Job& TrialStore::job(std::int64_t number) const { return impl_->chain_of(number).job(); }
 
 std::int64_t TrialStore::next_number() {
-  if (impl_->races > 0) {
+  if (impl_->contention > 0) {
     Random random(std::hash<std::string>()(impl_->worker), Purpose::search, impl_->rests++);
-    impl_->files.wait(kRestSeconds * random.uniform() * static_cast<double>(1 << impl_->races));
+    impl_->files.wait(kRestSeconds * random.uniform() * static_cast<double>(1 << impl_->contention));
   }
   std::int64_t there = std::max(impl_->floor, size()) - 1;   // exists; -1 is thought to
   std::int64_t step = 1;
@@ -253,10 +254,8 @@ std::optional<Claim> TrialStore::newest_claim(std::int64_t number) const {
 }
 
 bool TrialStore::finish(const Claim& claim, const AttemptEnd& end) {
-  const bool accepted = impl_->commit({.kind = Entry::Kind::end, .job = claim.job, .position = claim.position + 1, .attempt = claim.attempt,
+  return impl_->commit({.kind = Entry::Kind::end, .job = claim.job, .position = claim.position + 1, .attempt = claim.attempt,
                                        .worker = claim.worker, .final = end.final, .content = end.content});
-  impl_->held.erase(claim.job);
-  return accepted;
 }
 
 bool TrialStore::holds(const Claim& claim) { return !impl_->files.exists(impl_->place(claim.job, claim.position + 1)); }
