@@ -21,7 +21,8 @@ std::string refusal(const Space& space, const std::string& method) {
 }
 
 TEST(MakeSearch, RefusesAMethodThatThereIsNotAndSaysWhichWasMeant) {
-  EXPECT_THAT(refusal(architectures(), "regevol"), AllOf(HasSubstr("'regevol'"), HasSubstr("auto grid random sobol tpe gp regevo"), HasSubstr("did you mean regevo?")));
+  EXPECT_THAT(refusal(architectures(), "regevol"),
+              AllOf(HasSubstr("'regevol'"), HasSubstr("auto grid random sobol tpe gp regevo"), HasSubstr("did you mean regevo?")));
   EXPECT_THAT(refusal(architectures(), "hyperband"), AllOf(HasSubstr("'hyperband'"), testing::Not(HasSubstr("mean"))));
 }
 
