@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Searches on tasks whose minimum is known. scripts/bench/search.sh compares what this prints with what scripts/bench/search_peer.py wrote.
 //   bench_search --method tpe [--tasks branin,levy8] [--seeds 30] [--first-seed 0] [--trials 100] [--workers 1]
+//     [--tables build/search-tables]
 //     prints a line per task and seed: {"method", "task", "seed", "values", "regret_curve", "suggest_us"}
 //   bench_search --cost tpe --trials 1000
 //     prints the microseconds of one suggestion, in six dimensions, with that much history
@@ -16,6 +17,7 @@
 
 #include <boost/json.hpp>
 
+#include "search_tables.hpp"
 #include "search_tasks.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/core/random.hpp"
@@ -158,8 +160,16 @@ json::value answer(const SearchTask& task, const json::object& question) {
   return task.evaluate(to_point(question.at("value")));
 }
 
+/// Functions, the tree, and the tables of folder `tables` where there are some.
+std::vector<SearchTask> all_tasks(const std::filesystem::path& tables) {
+  std::vector<SearchTask> tasks = function_tasks();
+  tasks.push_back(jenatton_task());
+  for (SearchTask& task : table_tasks(tables)) tasks.push_back(std::move(task));
+  return tasks;
+}
+
 int main_with(const Options& options) {
-  const auto tasks = function_tasks();
+  const auto tasks = all_tasks(options.at("tables"));
   if (const auto served = options.find("serve"); served != options.end()) {
     const SearchTask& task = task_named(tasks, served->second);
     std::cout << json::serialize(describe(task)) << std::endl;
@@ -179,7 +189,8 @@ int main_with(const Options& options) {
 }  // namespace tugline::sweep
 
 int main(int argc, char** argv) {
-  tugline::sweep::Options options{{"method", "auto"}, {"tasks", "all"}, {"seeds", "30"}, {"first-seed", "0"}, {"trials", "100"}, {"workers", "1"}};
+  tugline::sweep::Options options{{"method", "auto"}, {"tasks", "all"}, {"seeds", "30"}, {"first-seed", "0"}, {"trials", "100"}, {"workers", "1"},
+                                  {"tables", "build/search-tables"}};
   for (int i = 1; i + 1 < argc; i += 2) options[std::string(argv[i]).substr(2)] = argv[i + 1];
   try {
     return tugline::sweep::main_with(options);
