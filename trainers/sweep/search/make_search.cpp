@@ -11,6 +11,7 @@
 #include "tugline/trainers/sweep/search/regularized_evolution.hpp"
 #include "tugline/trainers/sweep/search/search.hpp"
 #include "tugline/trainers/sweep/search/sobol_search.hpp"
+#include "tugline/trainers/sweep/search/tpe.hpp"
 
 namespace tugline::sweep {
 namespace {
@@ -32,6 +33,7 @@ constexpr std::array kMethods{
     Method{"grid", [](const Space& space, const SearchOptions&) { return make_grid(space); }},
     Method{"random", [](const Space& space, const SearchOptions& options) { return make_random(space, options.seed); }},
     Method{"sobol", [](const Space& space, const SearchOptions& options) { return make_sobol(space, options.seed); }},
+    Method{"tpe", [](const Space& space, const SearchOptions& options) { return make_tpe(space, options.seed); }},
     Method{"gp", [](const Space& space, const SearchOptions& options) { return gp_after_sobol(space, options.seed); }},
     Method{"regevo", [](const Space& space, const SearchOptions& options) { return make_regevo(space, options.seed); }}};
 

@@ -19,7 +19,7 @@ namespace {
 constexpr std::int64_t kStartup = 10;        // trials that have no parents
 constexpr std::size_t kLeastParents = 4;
 constexpr std::size_t kTournament = 10;
-constexpr std::size_t kChildren = 200;       // that are screened
+constexpr std::size_t kChildren = 500;       // that are screened
 constexpr double kAgain = 0.5;               // chance of one more change
 constexpr std::size_t kLessons = 150;        // newest trials that the process learns from: its cost grows with their cube
 constexpr std::uint64_t kBirths = std::uint64_t{1} << 33;   // a stream beside those of Space::draw

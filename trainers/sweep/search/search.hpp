@@ -32,7 +32,7 @@ class Search {
 };
 
 struct SearchOptions {
-  std::string method = "auto";   ///< auto, grid, random, sobol, gp, regevo
+  std::string method = "auto";   ///< auto, grid, random, sobol, tpe, gp, regevo
   std::uint64_t seed = 0;
   std::int64_t trials = 100;     ///< the budget: `auto` chooses by it
 };

@@ -119,7 +119,7 @@ class SweepReader {
 
   void read_search() {
     Section search = section("search");
-    search.read("method", sweep_.method, {.choices = {"auto", "grid", "random", "sobol", "gp", "regevo"}});
+    search.read("method", sweep_.method, {.choices = {"auto", "grid", "random", "sobol", "tpe", "gp", "regevo"}});
     search.finish();
     Section budget = section("budget");
     budget.read("trials", sweep_.trials, kPositive);

@@ -53,7 +53,7 @@ struct SweepConfig {
   std::vector<std::string> forbid;
   Space space{std::vector<Dimension>{}};       ///< parents before children, else in the order of the file
   std::vector<PartialPoint> first;
-  std::string method = "auto";                 ///< auto, grid, random, sobol, gp, regevo
+  std::string method = "auto";                 ///< auto, grid, random, sobol, tpe, gp, regevo
   StopSettings stop;
   std::int64_t trials = 100;                   ///< the budget: accepted ones
   TrialSettings run;

@@ -21,7 +21,8 @@ std::string refusal(const Space& space, const std::string& method) {
 }
 
 TEST(MakeSearch, RefusesAMethodThatThereIsNotAndSaysWhichWasMeant) {
-  EXPECT_THAT(refusal(architectures(), "regevol"), AllOf(HasSubstr("'regevol'"), HasSubstr("auto grid random sobol gp regevo"), HasSubstr("did you mean regevo?")));
+  EXPECT_THAT(refusal(architectures(), "regevol"),
+              AllOf(HasSubstr("'regevol'"), HasSubstr("auto grid random sobol tpe gp regevo"), HasSubstr("did you mean regevo?")));
   EXPECT_THAT(refusal(architectures(), "hyperband"), AllOf(HasSubstr("'hyperband'"), testing::Not(HasSubstr("mean"))));
 }
 
@@ -44,7 +45,7 @@ TEST_P(EveryMethod, SearchesAConditionalSpaceAndDoesItAgain) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(MakeSearch, EveryMethod, testing::Values("auto", "random", "sobol", "gp", "regevo"),
+INSTANTIATE_TEST_SUITE_P(MakeSearch, EveryMethod, testing::Values("auto", "random", "sobol", "tpe", "gp", "regevo"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "tugline/tests/trainers/sweep/search/search_lab.hpp"
 #include "tugline/trainers/sweep/search/random_search.hpp"
 #include "tugline/trainers/sweep/search/regularized_evolution.hpp"
+#include "tugline/trainers/sweep/search/untried.hpp"
 
 namespace tugline::sweep {
 namespace {
@@ -59,6 +60,20 @@ TEST(RegEvo, TriesNoPointTwiceBeforeAllWereTried) {
   }
 }
 
+TEST(Untried, FindsTheLastPointThatThereIs) {
+  const Space space(std::vector<Dimension>(12, {"bit", Dimension::Kind::integer, 0, 1, false, {}, {}}));
+  PointSet taken;
+  for (int code = 0; code < 4096; ++code) {
+    Point point(12);
+    for (int d = 0; d < 12; ++d) point[d] = code >> d & 1;
+    if (code != 1234) taken.insert(point);
+  }
+  const Point last = untried(space, 3, 7, taken);
+  EXPECT_FALSE(taken.contains(last));
+  taken.insert(last);
+  EXPECT_TRUE(is_valid(space, untried(space, 3, 7, taken)));
+}
+
 TEST(RegEvo, ThePopulationIsTheNewestThatEndedWell) {
   std::vector<Observation> history;
   for (std::int64_t number = 0; number < 70; ++number) history.push_back({number, {0}, static_cast<double>(number)});
@@ -72,9 +87,8 @@ TEST(RegEvo, ThePopulationIsTheNewestThatEndedWell) {
 
 /// How many 3s a suggestion's 16 choices have. Of 80 trials each 3 makes the value less by one; one that is all 3s came `age` trials ago.
 int threes(std::int64_t age) {
-  std::vector<Dimension> dimensions;
-  for (int d = 0; d < 16; ++d) dimensions.push_back({"op[" + std::to_string(d) + "]", Dimension::Kind::choice, 0, 3, false, {"a", "b", "c", "d"}, {}});
-  const Space space(std::move(dimensions));
+  const Dimension operation{"op", Dimension::Kind::choice, 0, 3, false, {"a", "b", "c", "d"}, {}};
+  const Space space(std::vector<Dimension>(16, operation));
   std::vector<Observation> history;
   for (std::int64_t number = 0; number < 80; ++number) {
     Point point(16, 0);
@@ -103,7 +117,7 @@ TEST(RegEvo, AMutantDiffersInEveryKindOfDimensionAndKeepsMost) {
     const Point child = mutant(space, parent, random);
     ASSERT_FALSE(same(child, parent));
     ASSERT_TRUE(space.is_forbidden(child) || is_valid(space, child));
-    for (std::size_t d = 0; d < space.size(); ++d) changes[d] += child[d] == parent[d] || (std::isnan(child[d]) && std::isnan(parent[d])) ? 0 : 1;
+    for (std::size_t d = 0; d < space.size(); ++d) changes[d] += same({child[d]}, {parent[d]}) ? 0 : 1;
   }
   for (std::size_t d = 0; d < space.size(); ++d) {
     EXPECT_GT(changes[d], 5) << d;

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -16,7 +15,8 @@ namespace tugline::sweep {
 /// operation 3 are forbidden.
 inline Space architectures() {
   using Kind = Dimension::Kind;
-  std::vector<Dimension> dimensions{{"optim.lr", Kind::real, 1e-5, 1e-1, true, {}, {}}, {"model.layers", Kind::integer, 1, 5, false, {}, {}}};
+  std::vector<Dimension> dimensions{{"optim.lr", Kind::real, 1e-5, 1e-1, true, {}, {}},
+                                    {"model.layers", Kind::integer, 1, 5, false, {}, {}}};
   for (int i = 0; i < 5; ++i) {
     const std::string element = "[" + std::to_string(i) + "]";
     dimensions.push_back({"model.op" + element, Kind::choice, 0, 3, false, {"none", "skip", "conv", "pool"}, {1}});
