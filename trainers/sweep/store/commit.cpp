@@ -35,38 +35,44 @@ class Temporary {
 
 Committer::Outcome Committer::commit(const std::filesystem::path& place, std::string_view text) {
   const std::filesystem::path folder = place.parent_path();
+  Outcome outcome = Outcome::made;
   if (const auto there = files_.read(place)) {
-    if (*there != text) return Outcome::found;
-    files_.sync_folder(folder);   // the call before this one came so far and not further
-    return Outcome::made;
+    if (*there != text) outcome = Outcome::found;
+  } else {
+    need_folder(temporaries_);
+    need_folder(folder);
+    try {
+      if (!write_and_link(place, text)) outcome = Outcome::raced;
+    } catch (...) {
+      folders_.clear();   // somebody may have removed one
+      throw;
+    }
   }
-  need_folder(temporaries_);
-  need_folder(folder);
-  int error = 0;
-  bool ours = false;
-  try {
-    // Never a name twice: one that could not be removed may be a second name of a committed entry.
-    const Temporary temporary(files_, temporaries_ / fmt::format("{}_{}_{}", worker_, written_++, place.filename().string()));
-    files_.write_new(temporary.file(), text);
-    error = files_.link(temporary.file(), place);
-    ours = error == 0 || is_ours(error, temporary.file(), place, text);
-    if (!ours && error != EEXIST) throw IoError(fmt::format("cannot link {}: {}", place.string(), std::strerror(error)));
-  } catch (...) {
-    folders_.clear();   // somebody may have removed one
-    throw;
-  }
-  if (!ours) return Outcome::raced;
-  files_.sync_folder(folder);
-  return Outcome::made;
+  unsure_.insert(place);
+  if (outcome == Outcome::made) files_.sync_folder(folder);
+  unsure_.erase(place);
+  return outcome;
+}
+
+bool Committer::write_and_link(const std::filesystem::path& place, std::string_view text) {
+  // Never a name twice: one that could not be removed may be a second name of a committed entry.
+  const Temporary temporary(files_, temporaries_ / fmt::format("{}_{}_{}", worker_, written_++, place.filename().string()));
+  files_.write_new(temporary.file(), text);
+  const int error = files_.link(temporary.file(), place);
+  const bool ours = error == 0 || is_ours(error, temporary.file(), place, text);
+  if (!ours && error != EEXIST) throw IoError(fmt::format("cannot link {}: {}", place.string(), std::strerror(error)));
+  return ours;
 }
 
 /// Whether a link that failed was made all the same. The text tells for certain, since it names the worker and what it does here; where a
-/// lookup is late, the count of links does.
+/// lookup is late, the count of links does, unless there was an earlier file of ours, of which it says nothing.
 bool Committer::is_ours(int link_error, const std::filesystem::path& temporary, const std::filesystem::path& place, std::string_view text) {
+  const bool was_unsure = !unsure_.insert(place).second;
   if (const auto there = files_.read(place)) return *there == text;
   const auto count = files_.link_count(temporary);
-  if (!count) throw IoError(fmt::format("cannot link {}: {}, and {} has gone", place.string(), std::strerror(link_error), temporary.string()));
-  return *count > 1;
+  if (count && *count > 1) return true;
+  if (count && !was_unsure) return false;
+  throw IoError(fmt::format("cannot link {}: {}, and whose it is cannot be seen yet", place.string(), std::strerror(link_error)));
 }
 
 bool Committer::is_being_written(const std::filesystem::path& place) {

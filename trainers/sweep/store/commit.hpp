@@ -35,6 +35,7 @@ class Committer {
   void sweep_up_after(const std::string& worker);
 
  private:
+  bool write_and_link(const std::filesystem::path& place, std::string_view text);
   bool is_ours(int link_error, const std::filesystem::path& temporary, const std::filesystem::path& place, std::string_view text);
 
   Files& files_;
@@ -42,6 +43,7 @@ class Committer {
   std::string worker_;
   std::int64_t written_ = 0;
   std::set<std::filesystem::path> folders_;
+  std::set<std::filesystem::path> unsure_;   // places at which a call of ours threw: it may have made the link
 };
 
 }  // namespace tugline::sweep

@@ -185,6 +185,8 @@ Files& Shim::calm_files() {
   return *calm_client_;
 }
 
+const Clock& Shim::calm_clock() { return *calm_client_; }
+
 bool Shim::run(const std::vector<Program>& programs, std::int64_t most_steps) {
   for (int i = 0; i < static_cast<int>(programs.size()); ++i) clients_.push_back(std::make_unique<Client>(*this, i));
   for (std::size_t i = 0; i < programs.size(); ++i) {

@@ -38,6 +38,7 @@ class Shim {
   bool run(const std::vector<Program>& programs, std::int64_t most_steps);
   /// Without faults, at once: for whoever looks at what came of it.
   Files& calm_files();
+  const Clock& calm_clock();
 
   const FaultCounts& faults() const { return faults_; }
 
