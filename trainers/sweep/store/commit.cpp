@@ -54,25 +54,20 @@ Committer::Outcome Committer::commit(const std::filesystem::path& place, std::st
   return outcome;
 }
 
+/// False: the place is another's. A link that failed may have been made all the same. The text at the place tells for certain, since it
+/// names the worker and what it does here; where that lookup is late, the count of links does, unless an earlier call's file may be the one.
 bool Committer::write_and_link(const std::filesystem::path& place, std::string_view text) {
   // Never a name twice: one that could not be removed may be a second name of a committed entry.
   const Temporary temporary(files_, temporaries_ / fmt::format("{}_{}_{}", worker_, written_++, place.filename().string()));
   files_.write_new(temporary.file(), text);
   const int error = files_.link(temporary.file(), place);
-  const bool ours = error == 0 || is_ours(error, temporary.file(), place, text);
-  if (!ours && error != EEXIST) throw IoError(fmt::format("cannot link {}: {}", place.string(), std::strerror(error)));
-  return ours;
-}
-
-/// Whether a link that failed was made all the same. The text tells for certain, since it names the worker and what it does here; where a
-/// lookup is late, the count of links does, unless there was an earlier file of ours, of which it says nothing.
-bool Committer::is_ours(int link_error, const std::filesystem::path& temporary, const std::filesystem::path& place, std::string_view text) {
+  if (error == 0) return true;
   const bool was_unsure = !unsure_.insert(place).second;
   if (const auto there = files_.read(place)) return *there == text;
-  const auto count = files_.link_count(temporary);
+  const auto count = files_.link_count(temporary.file());
   if (count && *count > 1) return true;
-  if (count && !was_unsure) return false;
-  throw IoError(fmt::format("cannot link {}: {}, and whose it is cannot be seen yet", place.string(), std::strerror(link_error)));
+  if (count && error == EEXIST && !was_unsure) return false;
+  throw IoError(fmt::format("cannot link {}: {}{}", place.string(), std::strerror(error), error == EEXIST ? ", and whose it is cannot be seen yet" : ""));
 }
 
 bool Committer::is_being_written(const std::filesystem::path& place) {

@@ -36,7 +36,6 @@ class Committer {
 
  private:
   bool write_and_link(const std::filesystem::path& place, std::string_view text);
-  bool is_ours(int link_error, const std::filesystem::path& temporary, const std::filesystem::path& place, std::string_view text);
 
   Files& files_;
   std::filesystem::path temporaries_;

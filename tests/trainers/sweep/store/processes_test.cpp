@@ -89,8 +89,6 @@ class Crowd {
     for (int i = 0; i < plan.workers; ++i) start();
   }
   ~Crowd() {
-    for (const pid_t process : started_) ::kill(process, SIGKILL);
-    for (const pid_t process : started_) ::waitpid(process, nullptr, 0);
     ::close(pipe_[0]);
     ::close(pipe_[1]);
   }
@@ -102,9 +100,15 @@ class Crowd {
       if (told_.size() * static_cast<std::size_t>(plan_.kills) > static_cast<std::size_t>(killed * plan_.jobs)) kill_one();
       if (told_.size() * static_cast<std::size_t>(plan_.zombies) > static_cast<std::size_t>(stopped * plan_.jobs)) stop_one();
     }
+    for (const pid_t process : started_) {
+      int status = 0;
+      ::kill(process, SIGKILL);
+      ::waitpid(process, &status, 0);
+      if (WIFEXITED(status) && WEXITSTATUS(status) != 0) ++failed;
+    }
   }
 
-  int killed = 0, stopped = 0, refused = 0;
+  int failed = 0, killed = 0, stopped = 0, refused = 0;
   std::multimap<std::int64_t, std::string> accepted;   // job and content, as the workers were told
 
  private:
@@ -117,6 +121,8 @@ class Crowd {
       } catch (const std::exception& error) {
         std::cerr << error.what() << std::endl;
         code = 1;
+        const Message leaving{Message::left, ::getpid(), 0, 0};
+        (void)!::write(pipe_[1], &leaving, sizeof leaving);
       }
       ::_exit(code);
     }
@@ -193,6 +199,7 @@ class Processes : public TemporaryFolder {
       for (auto [at, end] = crowd.accepted.equal_range(number); at != end; ++at) EXPECT_EQ(at->second, job.ends[0].content);
     }
     EXPECT_EQ(static_cast<std::int64_t>(decisions.size()), plan.jobs);
+    EXPECT_EQ(crowd.failed, 0);
     EXPECT_EQ(crowd.killed, plan.kills);
     EXPECT_EQ(crowd.stopped, plan.zombies);
     std::cout << plan.workers << " workers, " << crowd.killed << " killed, " << crowd.stopped << " stopped: " << plan.jobs << " jobs in "
