@@ -52,10 +52,10 @@ class Trainer {
     const StopSignal& stop;
     const Clock& clock = Clock::steady();
     FaultInjector* faults = nullptr;    ///< what goes wrong on purpose
-    std::int64_t until_epochs = 0;      ///< stop, with a checkpoint and an evaluation, when so many are done; 0: go on to the end
     RecordedShares recorded = {};       ///< what parallel.balance.replay names (read_run_shares)
     std::shared_ptr<const RecordedUpdates> repeat = nullptr;     ///< what parallel.async.replay names (read_run_updates)
     std::function<void(const std::string& line)> record_update = nullptr;   ///< on rank 0: takes the lines of an asynchronous run's record
+    std::int64_t until_epochs = 0;      ///< stop, with a checkpoint and an evaluation, when so many are done; 0: go on to the end
   };
   explicit Trainer(Parts parts);
   ~Trainer();

@@ -196,8 +196,8 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
     std::optional<FaultInjector> faults;
     if (!words.faults.empty()) faults.emplace(words.faults, world.rank(), run.paths.folder());
     Trainer trainer({.world = world, .config = config, .learner = learner, .data = data, .log = log, .checkpoints = checkpoints,
-                     .stop = stop, .faults = faults ? &*faults : nullptr, .until_epochs = words.until_epochs,
-                     .recorded = recorded, .repeat = repeat, .record_update = open_update_record(config, run.paths, world)});
+                     .stop = stop, .faults = faults ? &*faults : nullptr, .recorded = recorded, .repeat = repeat, .record_update = open_update_record(config, run.paths, world),
+                     .until_epochs = words.until_epochs});
     if (run.state == RunState::resumed && trainer.resume()) {
       invocation.out << "continuing at step " << trainer.steps_done() << std::endl;
     } else if (!config.train.init_from.empty()) {
