@@ -12,6 +12,8 @@ find_package(yaml-cpp REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(PkgConfig REQUIRED)
+find_package(Eigen3 3.3 REQUIRED NO_MODULE)
+pkg_check_modules(nlopt REQUIRED IMPORTED_TARGET GLOBAL nlopt)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET GLOBAL libxxhash)
 # The serial library by pkg-config: FindHDF5 asks h5cc, which drags in libcurl and libcrypto.
 pkg_search_module(hdf5 REQUIRED IMPORTED_TARGET GLOBAL hdf5-serial hdf5)

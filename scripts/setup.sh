@@ -36,7 +36,7 @@ install_packages() {
   local packages=(g++ cmake ninja-build ccache mold pkg-config git ca-certificates
     python3 python3-pip openmpi-bin libopenmpi-dev libhdf5-dev zlib1g-dev
     "libboost$boost-dev" "libboost-json$boost-dev" "libboost-program-options$boost-dev" "libboost-iostreams$boost-dev"
-    libyaml-cpp-dev libspdlog-dev libfmt-dev libxxhash-dev libgtest-dev libgmock-dev iproute2)
+    libyaml-cpp-dev libeigen3-dev libnlopt-dev libspdlog-dev libfmt-dev libxxhash-dev libgtest-dev libgmock-dev iproute2)
   local missing=()
   for package in "${packages[@]}"; do installed "$package" || missing+=("$package"); done
   # Tools that are there without a package (a newer cmake in /usr/local, say) are fine.

@@ -52,9 +52,9 @@ std::string what_is_not_finite(int rank) { return rank >= 0 ? fmt::format("the l
 
 /// What needs all ranks to hold the same parameters.
 struct Wanted {
-  bool compare = false, validate = false, save = false;
+  bool compare = false, validate = false, save = false, pause = false;
   StopReason stop = StopReason::none;
-  bool anything() const { return compare || validate || save || stop != StopReason::none; }
+  bool anything() const { return compare || validate || save || pause || stop != StopReason::none; }
 };
 
 }  // namespace
@@ -79,6 +79,7 @@ struct Trainer::Impl {
   std::unique_ptr<Optimizer> outer;       // of local rounds
   std::unique_ptr<Strategy> strategy;
   std::int64_t eval_interval, save_steps, save_epoch_steps;
+  std::int64_t pause_step;                // 0: none
   double started = 0, last_save = 0;
   std::int64_t samples_done = 0;          // of this attempt
   double training_seconds = 0;
@@ -129,6 +130,7 @@ Trainer::Impl::Impl(Parts parts_in)
       eval_interval(interval_steps(parts.config.train.eval_every, parts.config.train.eval_unit == "epoch", plan.steps_per_epoch())),
       save_steps(parts.config.checkpoint.every_steps),
       save_epoch_steps(interval_steps(parts.config.checkpoint.every_epochs, true, plan.steps_per_epoch())),
+      pause_step(parts.until_epochs * plan.steps_per_epoch()),
       step_log(parts.log, plan.total_steps, parts.config.optim.clip_norm > 0) {
   state.normalisation = parts.data.normalisation;
   state.progress.seed = parts.config.seed;
@@ -301,6 +303,7 @@ void Trainer::Impl::due_after(std::int64_t step, Wanted& wanted) const {
   wanted.compare = wanted.compare || due(parts.config.parallel.check_every, step);
   wanted.validate = wanted.validate || due(eval_interval, step);
   wanted.save = wanted.save || due(save_steps, step) || due(save_epoch_steps, step);
+  wanted.pause = wanted.pause || (pause_step > 0 && step >= pause_step);
 }
 
 /// Equal on all ranks by construction: what differs was written by something else, and training on would hide it.
@@ -405,7 +408,7 @@ TrainResult Trainer::Impl::finish(TrainResult::Ending ending) {
     if (progress().validated_step != progress().step) validate();
     settle_saves();
     result.validation = last_validation;
-    result.test = evaluate_split("test", parts.data.test);
+    if (ending != TrainResult::Ending::paused) result.test = evaluate_split("test", parts.data.test);   // it goes on
   }
   result.steps = progress().step;
   result.epochs = progress().step / plan.steps_per_epoch();
@@ -438,6 +441,8 @@ TrainResult Trainer::run() {
   const bool left_out = self.eval_interval > 0 && first / self.eval_interval > std::max<std::int64_t>(self.progress().validated_step, 0) / self.eval_interval;
   if (left_out) self.validate();
   if (self.stopped_early()) return self.finish(Ending::early_stop);
+  const bool at_end = first >= self.plan.total_steps && self.plan.total_steps > 0;
+  if (self.pause_step > 0 && first >= self.pause_step && !at_end) return self.finish(Ending::paused);
   Wanted wanted;   // as soon as all ranks hold the same
   double last = self.parts.clock.seconds();
   while (const auto piece = self.strategy->next_piece()) {
@@ -462,6 +467,7 @@ TrainResult Trainer::run() {
       if (wanted.save) self.save();
       if (wanted.stop == StopReason::limit) return self.finish(Ending::time_limit);
       if (self.stopped_early()) return self.finish(Ending::early_stop);
+      if (wanted.pause && self.progress().step < self.plan.total_steps) return self.finish(Ending::paused);
       wanted = {};
     }
     if (self.settled || !facts.steps.empty()) last = self.parts.clock.seconds();

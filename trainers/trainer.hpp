@@ -24,7 +24,7 @@ class World;
 
 /// How a run ended, the same on every rank but for the times.
 struct TrainResult {
-  enum class Ending { done, early_stop, time_limit, signal } ending = Ending::done;
+  enum class Ending { done, early_stop, time_limit, paused, signal } ending = Ending::done;
   std::int64_t epochs = 0;             ///< whole epochs done
   std::int64_t steps = 0;
   double seconds = 0;                  ///< of training steps, all attempts
@@ -55,6 +55,7 @@ class Trainer {
     RecordedShares recorded = {};       ///< what parallel.balance.replay names (read_run_shares)
     std::shared_ptr<const RecordedUpdates> repeat = nullptr;     ///< what parallel.async.replay names (read_run_updates)
     std::function<void(const std::string& line)> record_update = nullptr;   ///< on rank 0: takes the lines of an asynchronous run's record
+    std::int64_t until_epochs = 0;      ///< stop, with a checkpoint and an evaluation, when so many are done; 0: go on to the end
   };
   explicit Trainer(Parts parts);
   ~Trainer();

@@ -65,6 +65,7 @@ void adopt_config(World& world, const RunConfig& config);
 
 ExitCode train_command(const Invocation&);
 ExitCode launch_command(const Invocation&);
+ExitCode sweep_command(const Invocation&);
 ExitCode status_command(const Invocation&);
 ExitCode eval_command(const Invocation&);
 ExitCode overfit_command(const Invocation&);

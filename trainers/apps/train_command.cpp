@@ -106,11 +106,17 @@ void write_environment(World& world, const Invocation& invocation, const RunConf
   }
 }
 
+/// The same command continues it.
+bool goes_on(const TrainResult& trained) {
+  return trained.ending == TrainResult::Ending::signal || trained.ending == TrainResult::Ending::paused;
+}
+
 std::string reason_of(const TrainResult& trained, const TrainConfig& config) {
   switch (trained.ending) {
     case TrainResult::Ending::done: return trained.steps == config.steps ? "steps" : "epochs";
     case TrainResult::Ending::early_stop: return "early stop";
     case TrainResult::Ending::time_limit: return "time limit";
+    case TrainResult::Ending::paused: return "until";
     case TrainResult::Ending::signal: break;
   }
   return "signal";
@@ -119,7 +125,7 @@ std::string reason_of(const TrainResult& trained, const TrainConfig& config) {
 Result describe_result(const TrainResult& trained, const RunConfig& config, World& world, const CheckpointFolder& checkpoints,
                        const RunPaths& paths) {
   Result result;
-  result.status = trained.ending == TrainResult::Ending::signal ? Result::kStopped : Result::kDone;
+  result.status = goes_on(trained) ? Result::kStopped : Result::kDone;
   result.reason = reason_of(trained, config.train);
   result.ranks = world.size();
   result.epochs = trained.epochs;
@@ -162,6 +168,7 @@ std::string summary(const Result& result, const RunPaths& paths, const std::stri
 /// What the command line says beside config and folder.
 struct TrainWords {
   std::string progress, replay;
+  std::int64_t until_epochs = 0;
   std::vector<Fault> faults;
 };
 
@@ -189,7 +196,8 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
     std::optional<FaultInjector> faults;
     if (!words.faults.empty()) faults.emplace(words.faults, world.rank(), run.paths.folder());
     Trainer trainer({.world = world, .config = config, .learner = learner, .data = data, .log = log, .checkpoints = checkpoints,
-                     .stop = stop, .faults = faults ? &*faults : nullptr, .recorded = recorded, .repeat = repeat, .record_update = open_update_record(config, run.paths, world)});
+                     .stop = stop, .faults = faults ? &*faults : nullptr, .recorded = recorded, .repeat = repeat, .record_update = open_update_record(config, run.paths, world),
+                     .until_epochs = words.until_epochs});
     if (run.state == RunState::resumed && trainer.resume()) {
       invocation.out << "continuing at step " << trainer.steps_done() << std::endl;
     } else if (!config.train.init_from.empty()) {
@@ -206,7 +214,7 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
     invocation.out << summary(result, run.paths, ranks) << std::endl;
   });
   log::close_rank_file();
-  return trained.ending == TrainResult::Ending::signal ? ExitCode::run_again : ExitCode::done;
+  return goes_on(trained) ? ExitCode::run_again : ExitCode::done;
 }
 
 }  // namespace
@@ -219,6 +227,7 @@ ExitCode train_command(const Invocation& invocation) {
       "run-dir", po::value<std::string>()->value_name("DIR"),
       "where the run lives (default runs/<config name>-<time>); an unfinished run there goes on")(
       "fresh", "start over: delete what an older run wrote into the folder")(
+      "until", po::value<std::int64_t>()->value_name("EPOCHS"), "stop when so many are done; the same command without it goes on (exit 75)")(
       "progress", po::value<std::string>()->default_value("auto")->value_name("MODE"), "auto, live or plain")(
       "replay", po::value<std::string>()->value_name("DIR"), "make that run's cuts, or asynchronous updates, again: the same bits")(
       "inject", po::value<std::vector<std::string>>()->composing()->value_name("FAULT"),
@@ -235,6 +244,8 @@ ExitCode train_command(const Invocation& invocation) {
     if (values.count("run-dir") > 0 && values["run-dir"].as<std::string>().empty()) throw UsageError("--run-dir: no folder given");
     words.progress = values["progress"].as<std::string>();
     decide_console(gather_console_facts(words.progress));
+    if (values.count("until") > 0) words.until_epochs = values["until"].as<std::int64_t>();
+    if (values.count("until") > 0 && words.until_epochs < 1) throw UsageError("--until: a number of epochs, at least 1");
     if (values.count("replay") > 0) words.replay = values["replay"].as<std::string>();
     if (values.count("inject") == 0) return;
     for (const auto& text : values["inject"].as<std::vector<std::string>>()) {

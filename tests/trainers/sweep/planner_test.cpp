@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/sweep/planner.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <set>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tugline/core/random.hpp"
+#include "tugline/trainers/sweep/median_rule.hpp"
+
+namespace tugline::sweep {
+namespace {
+
+SweepConfig sweep_of(const std::string& more) {
+  return parse_sweep("sweep: {name: free, seed: 3}\nobjectives: [{metric: loss, goal: min}]\n"
+                     "space: {x: {float: [0, 1]}, y: {float: [0, 1]}}\n" + more, "s.yaml");
+}
+
+/// Better the longer it runs.
+Outcome result_of(const Decision& decision) {
+  Outcome outcome;
+  outcome.epochs = static_cast<double>(decision.until);
+  outcome.metrics["loss"] = std::pow(decision.point[0] - 0.3, 2) + std::pow(decision.point[1] - 0.6, 2) + 1.0 / static_cast<double>(decision.until + 1);
+  return outcome;
+}
+
+/// So many workers whose jobs end in a seeded order.
+std::vector<JobRecord> simulate(const SweepConfig& sweep, std::size_t workers, std::uint64_t seed) {
+  Planner planner(sweep);
+  std::vector<JobRecord> jobs;
+  std::vector<std::size_t> running;
+  Random random(seed, Purpose::search, 99);
+  while (true) {
+    while (running.size() < workers) {
+      const auto next = planner.next(jobs);
+      if (std::holds_alternative<Planner::Finished>(next)) return jobs;
+      const auto* const decision = std::get_if<Decision>(&next);
+      if (decision == nullptr) break;
+      running.push_back(jobs.size());
+      jobs.push_back({*decision, {}, false});
+    }
+    if (running.empty()) {
+      ADD_FAILURE() << "all wait for nobody after " << jobs.size() << " jobs";
+      return jobs;
+    }
+    const auto who = running.begin() + static_cast<std::ptrdiff_t>(random.below(running.size()));
+    JobRecord& job = jobs[*who];
+    job.ends.push_back(result_of(job.decision));
+    job.ended = true;
+    running.erase(who);
+  }
+}
+
+std::vector<std::string> table(const SweepConfig& sweep, const std::vector<JobRecord>& jobs) {
+  std::vector<std::string> lines;
+  for (const JobRecord& job : jobs) lines.push_back(to_json(sweep.space, job.decision));
+  return lines;
+}
+
+TEST(Planner, WithALagAnyNumberOfWorkersMakesTheSameTable) {
+  for (const char* const stop : {"none}", "asha, min: 1, max: 9, eta: 3}"}) {
+    const SweepConfig sweep = sweep_of(std::string("search: {method: gp}\nbudget: {trials: 24}\nrepeat: {mode: lag, lag: 8}\nstop: {rule: ") + stop);
+    const auto one = table(sweep, simulate(sweep, 1, 1));
+    EXPECT_EQ(one, table(sweep, simulate(sweep, 4, 2)));
+    EXPECT_EQ(one, table(sweep, simulate(sweep, 8, 3)));
+    EXPECT_GE(one.size(), 24u);
+  }
+}
+
+TEST(Planner, ADecisionIsMadeAgainFromWhatItKnew) {
+  const SweepConfig sweep = sweep_of("search: {method: gp}\nbudget: {trials: 30}\nstop: {rule: asha, min: 1, max: 9, eta: 3}");
+  const auto jobs = simulate(sweep, 5, 4);
+  Planner again(sweep);
+  for (std::size_t j = 0; j < jobs.size(); ++j) {
+    const auto decision = again.repeat(jobs, j);
+    ASSERT_TRUE(std::holds_alternative<Decision>(decision)) << j;
+    EXPECT_EQ(to_json(sweep.space, std::get<Decision>(decision)), to_json(sweep.space, jobs[j].decision));
+    EXPECT_EQ(to_json(sweep.space, decision_from_json(sweep.space, to_json(sweep.space, jobs[j].decision))), to_json(sweep.space, jobs[j].decision));
+  }
+}
+
+TEST(Planner, HalvingKeepsTheBudgetAndPromotesTheBest) {
+  const SweepConfig sweep = sweep_of("search: {method: random}\nbudget: {trials: 27}\nstop: {rule: asha, min: 1, max: 9, eta: 3}");
+  const auto jobs = simulate(sweep, 3, 5);
+  std::vector<std::set<std::int64_t>> rungs(3);
+  for (const JobRecord& job : jobs) {
+    EXPECT_TRUE(rungs[static_cast<std::size_t>(job.decision.rung)].insert(job.decision.trial).second) << "epochs were repeated";
+    EXPECT_EQ(job.decision.until, std::vector<std::int64_t>({1, 3, 9})[static_cast<std::size_t>(job.decision.rung)]);
+  }
+  EXPECT_EQ(rungs[0].size(), 27u);
+  EXPECT_GE(rungs[1].size(), 9u);
+  EXPECT_GE(rungs[2].size(), 3u);
+  std::int64_t best = 0;
+  double best_value = 1e9;
+  for (const JobRecord& job : jobs) {
+    if (job.decision.rung == 0 && result_of(job.decision).metrics["loss"] < best_value) {
+      best = job.decision.trial;
+      best_value = result_of(job.decision).metrics["loss"];
+    }
+  }
+  EXPECT_TRUE(rungs[2].contains(best));
+}
+
+TEST(Planner, AGridEndsWhereItHasNoMorePoints) {
+  const SweepConfig sweep = parse_sweep("sweep: {name: g}\nobjectives: [{metric: loss}]\nspace: {a: {choice: [u, v]}, b: {int: [1, 3]}}\n"
+                                        "search: {method: grid}\nbudget: {trials: 100}", "s.yaml");
+  Planner planner(sweep);
+  std::vector<JobRecord> jobs;
+  std::set<Point> points;
+  for (auto next = planner.next(jobs); std::holds_alternative<Decision>(next); next = planner.next(jobs)) {
+    points.insert(std::get<Decision>(next).point);
+    jobs.push_back({std::get<Decision>(next), {}, false});
+  }
+  EXPECT_EQ(jobs.size(), 6u);
+  EXPECT_EQ(points.size(), 6u);
+}
+
+TEST(MedianRule, StopsWhatIsWorseThanHalfOfTheOthers) {
+  StopSettings settings;
+  settings.min = 2;
+  settings.warmup_trials = 3;
+  const std::vector<Curve> others{{{1, 1.0}, {2, 0.8}}, {{1, 0.9}, {2, 0.7}}, {{1, 0.8}, {2, 0.6}}};
+  EXPECT_TRUE(is_below_median(settings, others, {{1, 0.95}, {2, 0.9}}));
+  EXPECT_FALSE(is_below_median(settings, others, {{1, 0.95}, {2, 0.75}}));
+  EXPECT_FALSE(is_below_median(settings, others, {{1, 0.95}}));
+  EXPECT_FALSE(is_below_median(settings, std::span(others).first(2), {{1, 0.95}, {2, 0.9}}));
+}
+
+TEST(SeenJobs, AreWrittenShortAndReadBack) {
+  const SeenJobs seen{{0, 1}, {1, 1}, {2, 1}, {5, 2}, {7, 1}};
+  EXPECT_EQ(to_text(seen), "0-2 5x2 7");
+  EXPECT_EQ(seen_jobs_from_text("0-2 5x2 7"), seen);
+  EXPECT_EQ(seen_jobs_from_text(""), SeenJobs{});
+}
+
+}  // namespace
+}  // namespace tugline::sweep

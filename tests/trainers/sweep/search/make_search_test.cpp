@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tugline/core/error.hpp"
+#include "tugline/tests/trainers/sweep/search/search_lab.hpp"
+
+namespace tugline::sweep {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+std::string refusal(const Space& space, const std::string& method) {
+  try {
+    make_search(space, {method, 0, 100});
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(MakeSearch, RefusesAMethodThatThereIsNotAndSaysWhichWasMeant) {
+  EXPECT_THAT(refusal(architectures(), "regevol"),
+              AllOf(HasSubstr("'regevol'"), HasSubstr("auto grid random sobol tpe gp regevo"), HasSubstr("did you mean regevo?")));
+  EXPECT_THAT(refusal(architectures(), "hyperband"), AllOf(HasSubstr("'hyperband'"), testing::Not(HasSubstr("mean"))));
+}
+
+TEST(MakeSearch, RefusesASpaceThatTheMethodCannotSearch) {
+  EXPECT_THAT(refusal(architectures(), "grid"), HasSubstr("optim.lr"));
+  EXPECT_EQ(refusal(few_points(), "grid"), "");
+  EXPECT_THAT(refusal(Space({}), "auto"), HasSubstr("nothing to search"));
+}
+
+class EveryMethod : public testing::TestWithParam<const char*> {};
+
+TEST_P(EveryMethod, SearchesAConditionalSpaceAndDoesItAgain) {
+  const Space space = architectures();
+  const SearchOptions options{GetParam(), 3, 30};
+  const std::vector<Observation> history = searched(*make_search(space, options), architecture_error, 30);
+  const std::vector<Observation> again = searched(*make_search(space, options), architecture_error, 30);
+  for (std::size_t i = 0; i < history.size(); ++i) {
+    EXPECT_TRUE(is_valid(space, history[i].point)) << i;
+    EXPECT_TRUE(same(history[i].point, again[i].point)) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(MakeSearch, EveryMethod, testing::Values("auto", "random", "sobol", "tpe", "gp", "regevo"),
+                         [](const auto& info) { return std::string(info.param); });
+
+}  // namespace
+}  // namespace tugline::sweep

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sched.h>
+
+#include <boost/json.hpp>
+#include <boost/program_options.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <variant>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "tugline/core/config/load.hpp"
+#include "tugline/core/config/nearest.hpp"
+#include "tugline/core/cpu.hpp"
+#include "tugline/parallel/world.hpp"
+#include "tugline/trainers/apps/command.hpp"
+#include "tugline/trainers/sweep/crew.hpp"
+#include "tugline/trainers/sweep/report.hpp"
+#include "tugline/trainers/sweep/space/points.hpp"
+#include "tugline/trainers/sweep/trial_run.hpp"
+#include "tugline/trainers/sweep/worker.hpp"
+
+namespace tugline {
+namespace po = boost::program_options;
+namespace {
+
+using namespace sweep;
+
+constexpr int kTriedPoints = 20;              // whose configs are checked before anything starts
+constexpr double kAskedLeaseSeconds = 86400;  // of a program that does not say how long it takes
+
+/// A call of `sweep`, without its first word.
+struct Call {
+  const Invocation& invocation;
+  std::string file;
+  std::vector<std::string> words;       // behind the file
+  std::vector<std::string> pairs;       // key=value
+  const po::variables_map& values;
+  const SweepConfig& sweep;
+};
+
+double read_number(const std::string& text, const std::string& what) {
+  double value = 0;
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failed != std::errc() || end != text.data() + text.size()) throw UsageError(fmt::format("{}: expected a number, found '{}'", what, text));
+  return value;
+}
+
+std::map<std::string, double> read_pairs(const std::vector<std::string>& pairs) {
+  std::map<std::string, double> result;
+  for (const std::string& pair : pairs) {
+    const auto equals = pair.find('=');
+    if (equals == 0 || equals == pair.npos) throw UsageError(fmt::format("expected metric=number, found '{}'", pair));
+    result[pair.substr(0, equals)] = read_number(pair.substr(equals + 1), pair.substr(0, equals));
+  }
+  return result;
+}
+
+/// Values that are each allowed may still not go together: better told now than by the first trial that has them.
+void require_trainable_points(const SweepConfig& config) {
+  if (!config.base) return;
+  load_config(*config.base);
+  for (int number = 0; number < kTriedPoints; ++number) {
+    const auto words = training_overrides(config, draw_allowed(config.space, config.seed, number));
+    try {
+      load_config(*config.base, words);
+    } catch (const ConfigError& error) {
+      throw ConfigError(fmt::format("the sweep would try {}, which is no config ({}); change the space, or exclude it with forbid",
+                                    fmt::join(words, " "), error.what()));
+    }
+  }
+}
+
+void require_base(const SweepConfig& config, const char* command) {
+  if (!config.base) throw UsageError(fmt::format("sweep {}: the sweep has no sweep.base to train; use ask and tell", command));
+}
+
+ExitCode plan(const Call& call) {
+  require_trainable_points(call.sweep);
+  SweepFolder folder(call.sweep);
+  call.invocation.out << plan_text(folder, folder.planner());
+  return ExitCode::done;
+}
+
+ExitCode work(const Call& call) {
+  require_base(call.sweep, "work");
+  if (call.values.count("cores") > 0) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (const int core : parse_core_list(call.values["cores"].as<std::string>())) CPU_SET(core, &set);
+    ::sched_setaffinity(0, sizeof set, &set);
+  }
+  forget_launcher();
+  return Worker(call.sweep).run();
+}
+
+ExitCode run(const Call& call) {
+  require_base(call.sweep, "run");
+  World& world = call.invocation.world;
+  require_trainable_points(call.sweep);
+  Crew size;
+  const bool launched = world.communicator().backend() == "mpi";
+  for (int rank = 0; rank < world.size() && launched; ++rank) {   // a worker per rank
+    if (world.hosts()[static_cast<std::size_t>(rank)] != world.hosts()[static_cast<std::size_t>(world.rank())]) continue;
+    size.of += rank == world.rank() ? 0 : 1;
+    size.first += rank < world.rank() ? 1 : 0;
+  }
+  if (!launched) {
+    const int fitting = std::max(1, cpu_budget().usable / call.sweep.run.ranks_per_trial);
+    size.workers = size.of = call.values.count("workers") > 0 ? call.values["workers"].as<int>() : fitting;
+    if (size.workers < 1) throw UsageError("-n: at least 1 worker");
+  }
+  if (world.rank() == 0) {
+    SweepFolder folder(call.sweep);
+    call.invocation.out << plan_text(folder, folder.planner()) << std::flush;
+  }
+  const ExitCode code = run_crew(call.sweep, call.file, size, [&](const std::string& line) { call.invocation.out << line << std::endl; });
+  if (world.rank() == 0) {
+    SweepFolder folder(call.sweep);
+    folder.refresh();
+    call.invocation.out << best_text(folder);
+    if (code == ExitCode::run_again) call.invocation.out << "the same command goes on\n";
+  }
+  return code;
+}
+
+ExitCode show(const Call& call, const std::function<std::string(const SweepFolder&)>& text) {
+  SweepFolder folder(call.sweep);
+  folder.refresh();
+  call.invocation.out << text(folder);
+  return ExitCode::done;
+}
+
+ExitCode rank(const Call& call) {
+  std::vector<std::string> pairs = call.pairs;
+  if (call.values.count("weight") > 0) {
+    for (const auto& pair : call.values["weight"].as<std::vector<std::string>>()) pairs.push_back(pair);
+  }
+  const auto weights = read_pairs(pairs);
+  for (const auto& [metric, weight] : weights) {
+    const auto known = std::find_if(call.sweep.objectives.begin(), call.sweep.objectives.end(), [&](const auto& o) { return o.metric == metric; });
+    if (known == call.sweep.objectives.end()) throw UsageError(fmt::format("sweep rank: '{}' is none of the sweep's objectives", metric));
+  }
+  return show(call, [&](const SweepFolder& folder) { return rank_text(folder, weights, 20); });
+}
+
+ExitCode export_table(const Call& call) {
+  const std::string format = call.values["format"].as<std::string>();
+  if (format != "csv" && format != "jsonl") throw UsageError(fmt::format("sweep export --format {}: csv or jsonl", format));
+  return show(call, [&](const SweepFolder& folder) { return format == "csv" ? export_csv(folder) : export_jsonl(folder); });
+}
+
+/// Makes every decision again from what it says it knew.
+ExitCode replay(const Call& call) {
+  SweepFolder folder(call.sweep);
+  folder.refresh();
+  std::int64_t wrong = 0;
+  for (std::size_t j = 0; j < folder.jobs().size(); ++j) {
+    const auto again = folder.planner().repeat(folder.jobs(), j);
+    const auto* const decision = std::get_if<Decision>(&again);
+    const std::string text = decision != nullptr ? to_json(call.sweep.space, *decision) : "nothing";
+    if (text == folder.job(static_cast<std::int64_t>(j)).decision) continue;
+    ++wrong;
+    call.invocation.out << fmt::format("job {}: {} was decided, and again it is {}\n", j, folder.job(static_cast<std::int64_t>(j)).decision, text);
+  }
+  call.invocation.out << fmt::format("{} decisions made again, {} differ\n", folder.jobs().size(), wrong);
+  return wrong == 0 ? ExitCode::done : ExitCode::check_said_no;
+}
+
+/// Failed trials, those that were named or all, get new attempts.
+ExitCode retry(const Call& call) {
+  SweepFolder folder(call.sweep);
+  folder.refresh();
+  std::vector<std::int64_t> named;
+  for (const std::string& word : call.words) named.push_back(static_cast<std::int64_t>(read_number(word, "sweep retry")));
+  int reopened = 0;
+  for (std::size_t j = 0; j < folder.jobs().size(); ++j) {
+    const JobRecord& job = folder.jobs()[j];
+    const bool wanted = named.empty() || std::find(named.begin(), named.end(), job.decision.trial) != named.end();
+    if (!wanted || job.outcome() == nullptr || job.outcome()->has_value()) continue;
+    if (folder.store().reopen(static_cast<std::int64_t>(j), "sweep retry")) ++reopened;
+  }
+  call.invocation.out << fmt::format("{} trials will be tried again by the next worker\n", reopened);
+  return ExitCode::done;
+}
+
+ExitCode ask(const Call& call) {
+  SweepFolder folder(call.sweep);
+  folder.claim();
+  const double lease = call.values.count("lease") > 0 ? call.values["lease"].as<double>() : kAskedLeaseSeconds;
+  if (!(lease > 0)) throw UsageError("--lease: more than 0 seconds");
+  while (true) {
+    folder.refresh();
+    const auto next = folder.planner().next(folder.jobs());
+    const auto* const decision = std::get_if<Decision>(&next);
+    if (decision == nullptr) {
+      const bool finished = std::holds_alternative<Planner::Finished>(next);
+      call.invocation.out << (finished ? "{\"finished\":true}\n" : "{\"wait\":true}\n");
+      return finished ? ExitCode::done : ExitCode::run_again;
+    }
+    const auto claim = folder.store().append(static_cast<std::int64_t>(folder.jobs().size()), to_json(call.sweep.space, *decision), lease);
+    if (!claim) continue;
+    boost::json::object values;
+    for (std::size_t d = 0; d < decision->point.size(); ++d) {
+      const double value = decision->point[d];
+      const Dimension& dimension = call.sweep.space.dimensions()[d];
+      if (std::isnan(value)) continue;
+      if (!dimension.values.empty()) values[dimension.key] = dimension.values[static_cast<std::size_t>(value)];
+      else if (dimension.kind == Dimension::Kind::integer) values[dimension.key] = static_cast<std::int64_t>(value);
+      else values[dimension.key] = value;
+    }
+    call.invocation.out << boost::json::serialize(boost::json::object{{"id", fmt::format("{}.{}", claim->job, claim->attempt)}, {"trial", decision->trial},
+                                                                      {"epochs", decision->until}, {"values", std::move(values)}}) << '\n';
+    return ExitCode::done;
+  }
+}
+
+ExitCode tell(const Call& call) {
+  if (call.words.size() != 1) throw UsageError("sweep tell FILE ID metric=number ...: the id is what ask gave");
+  const std::string& id = call.words[0];
+  const auto dot = id.find('.');
+  if (dot == id.npos) throw UsageError(fmt::format("sweep tell: '{}' is no id of ask, such as 3.1", id));
+  const auto job = static_cast<std::int64_t>(read_number(id.substr(0, dot), "sweep tell"));
+  const int attempt = static_cast<int>(read_number(id.substr(dot + 1), "sweep tell"));
+  Outcome outcome;
+  outcome.metrics = read_pairs(call.pairs);
+  if (call.values.count("failed") > 0) outcome.state = Outcome::State::crashed;
+  else if (std::isinf(score(call.sweep.objectives, outcome))) outcome.state = Outcome::State::diverged;
+  std::erase_if(outcome.metrics, [](const auto& metric) { return !std::isfinite(metric.second); });
+  for (const Objective& objective : call.sweep.objectives) {
+    const bool told = std::any_of(call.pairs.begin(), call.pairs.end(), [&](const std::string& pair) { return pair.starts_with(objective.metric + "="); });
+    if (objective.weight != 0 && !told && call.values.count("failed") == 0) {
+      throw UsageError(fmt::format("sweep tell: {}=NUMBER is missing; or say --failed", objective.metric));
+    }
+  }
+  SweepFolder folder(call.sweep);
+  folder.refresh();
+  if (job < 0 || job >= folder.store().size()) throw UsageError(fmt::format("sweep tell: there is no job {}", job));
+  const auto claim = folder.store().newest_claim(job);
+  if (!claim || claim->attempt != attempt || !folder.store().finish(*claim, {true, to_json(outcome)})) {
+    throw UsageError(fmt::format("sweep tell: {} is over or was given to another; what you tell is not counted", id));
+  }
+  return ExitCode::done;
+}
+
+struct Part {
+  const char* name;
+  ExitCode (*run)(const Call&);
+  bool for_mpirun = false;
+};
+constexpr Part kParts[] = {
+    {"plan", plan}, {"run", run, true}, {"work", work},
+    {"status", [](const Call& call) { return show(call, status_text); }}, {"best", [](const Call& call) { return show(call, best_text); }},
+    {"rank", rank}, {"export", export_table}, {"replay", replay}, {"retry", retry}, {"ask", ask}, {"tell", tell}};
+
+const Part& part_named(const std::string& name) {
+  std::vector<std::string_view> names;
+  for (const Part& part : kParts) {
+    if (name == part.name) return part;
+    names.push_back(part.name);
+  }
+  throw UsageError(fmt::format("sweep {}: there is no such command{}; there are {}", name, config::did_you_mean(config::nearest_word(name, names)),
+                               fmt::join(names, ", ")));
+}
+
+}  // namespace
+
+ExitCode sweep_command(const Invocation& invocation) {
+  const Command& command = command_named("sweep");
+  po::options_description options("Options");
+  options.add_options()("help,h", "this text")(
+      "workers,n", po::value<int>()->value_name("N"), "run: trials at a time (default: as many as this machine's cores can)")(
+      "cores", po::value<std::string>()->value_name("LIST"), "work: cores of its trials, such as 0-3")(
+      "weight", po::value<std::vector<std::string>>()->composing()->value_name("METRIC=W"), "rank: another weight of an objective")(
+      "format", po::value<std::string>()->default_value("csv")->value_name("csv|jsonl"), "export: in which form")(
+      "lease", po::value<double>()->value_name("S"), "ask: seconds until the trial counts as lost (default a day)")(
+      "failed", "tell: there is no value");
+  if (wants_help(invocation)) {
+    invocation.out << help_of(command, &options);
+    return ExitCode::done;
+  }
+  po::variables_map values;
+  Arguments arguments;
+  const Part* part = nullptr;
+  SweepConfig config;
+  agree(invocation.world.control(), [&] {
+    arguments = parse_arguments(invocation, command, options, values, 2, 1000);
+    part = &part_named(arguments.words[0]);
+    if (!part->for_mpirun && invocation.world.size() > 1) throw UsageError(fmt::format("sweep {} is one process: call it without mpirun", part->name));
+    config = load_sweep(arguments.words[1]);
+  });
+  const std::vector<std::string> rest(arguments.words.begin() + 2, arguments.words.end());
+  return part->run(Call{invocation, arguments.words[1], rest, arguments.overrides, values, config});
+}
+
+}  // namespace tugline

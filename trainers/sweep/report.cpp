@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/sweep/report.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "tugline/trainers/sweep/exact_number.hpp"
+#include "tugline/trainers/sweep/space/points.hpp"
+
+namespace tugline::sweep {
+namespace {
+
+std::string value_text(const Dimension& dimension, double value) {
+  if (std::isnan(value)) return "-";
+  const bool named = dimension.kind == Dimension::Kind::ordinal || dimension.kind == Dimension::Kind::choice;
+  return named ? dimension.values[static_cast<std::size_t>(value)] : fmt::format("{:.4g}", value);
+}
+
+std::string point_text(const Space& space, const Point& point) {
+  std::string text;
+  for (std::size_t d = 0; d < space.size(); ++d) {
+    if (std::isnan(point[d])) continue;
+    text += fmt::format("{}{}={}", text.empty() ? "" : " ", space.dimensions()[d].key, value_text(space.dimensions()[d], point[d]));
+  }
+  return text;
+}
+
+std::string number_text(double value) { return std::isfinite(value) ? fmt::format("{:.5g}", value) : "-"; }
+
+std::string state_of(const Job& job, const JobRecord& record, bool goes_on) {
+  if (job.state == Job::State::damaged) return "damaged";
+  if (record.outcome() != nullptr) {
+    return goes_on && record.outcome()->state == Outcome::State::done ? "paused" : std::string(name_of(record.outcome()->state));
+  }
+  return job.state == Job::State::open ? "waiting" : "running";
+}
+
+std::string row_text(const Space& space, const TrialRow& row) {
+  return fmt::format("{:>6}  {:<9} {:>6}  {:>10}  {:>8}  {}\n", row.trial, row.state, row.epochs > 0 ? fmt::format("{:g}", row.epochs) : "-",
+                     number_text(row.value), row.attempts, point_text(space, row.point));
+}
+
+const std::string kHead = fmt::format("{:>6}  {:<9} {:>6}  {:>10}  {:>8}  {}\n", "trial", "state", "epochs", "value", "attempts", "point");
+
+}  // namespace
+
+std::vector<TrialRow> trial_rows(const SweepFolder& folder, const std::map<std::string, double>& weights) {
+  const SweepConfig& sweep = folder.sweep();
+  std::vector<Objective> objectives = sweep.objectives;
+  for (Objective& objective : objectives) {
+    if (weights.contains(objective.metric)) objective.weight = weights.at(objective.metric);
+  }
+  std::map<std::int64_t, TrialRow> rows;
+  const auto jobs = folder.jobs();
+  for (std::size_t j = 0; j < jobs.size(); ++j) {
+    const Job& job = folder.job(static_cast<std::int64_t>(j));
+    auto [place, is_new] = rows.try_emplace(jobs[j].decision.trial);
+    TrialRow& row = place->second;
+    row.trial = jobs[j].decision.trial;
+    row.point = jobs[j].decision.point;
+    row.attempts += job.attempts;
+    const bool goes_on = sweep.stop.rule == "asha" && jobs[j].decision.until < sweep.stop.max;
+    row.state = state_of(job, jobs[j], goes_on);
+    if (is_new) row.value = std::numeric_limits<double>::infinity();
+    if (jobs[j].outcome() == nullptr) continue;
+    row.outcome = *jobs[j].outcome();
+    row.epochs = std::max(row.epochs, row.outcome.epochs);
+    const double value = score(objectives, row.outcome);
+    if (std::isfinite(value)) row.value = value;
+  }
+  std::vector<TrialRow> result;
+  for (auto& [trial, row] : rows) result.push_back(std::move(row));
+  return result;
+}
+
+std::vector<TrialRow> ranked(std::vector<TrialRow> rows) {
+  std::erase_if(rows, [](const TrialRow& row) { return !std::isfinite(row.value); });
+  std::sort(rows.begin(), rows.end(), [](const TrialRow& a, const TrialRow& b) {
+    return std::tuple(-a.epochs, a.value, a.trial) < std::tuple(-b.epochs, b.value, b.trial);
+  });
+  return rows;
+}
+
+std::string plan_text(const SweepFolder& folder, Planner& planner) {
+  const SweepConfig& sweep = folder.sweep();
+  std::string text = fmt::format("sweep {}: {} trials by {} in {}\n", sweep.name, planner.trials(), sweep.method, sweep.dir.string());
+  for (const Dimension& dimension : sweep.space.dimensions()) {
+    const bool named = !dimension.values.empty();
+    text += fmt::format("  {:<24} {}{}{}\n", dimension.key,
+                        named ? fmt::format("{}", fmt::join(dimension.values, " | ")) : fmt::format("{:g} .. {:g}", dimension.low, dimension.high),
+                        dimension.log ? ", log" : "", dimension.parents.empty() ? "" : ", conditional");
+  }
+  for (const Objective& objective : sweep.objectives) {
+    text += fmt::format("  objective {} {}, weight {:g}\n", objective.maximise ? "max" : "min", objective.metric, objective.weight);
+  }
+  if (sweep.stop.rule == "asha") {
+    const SuccessiveHalving halving(sweep.stop, sweep.objectives);
+    std::int64_t epochs = 0, trials = planner.trials();
+    for (int rung = 0; rung < halving.rungs(); ++rung, trials /= sweep.stop.eta) {
+      const std::int64_t more = halving.epochs_at(rung) - (rung > 0 ? halving.epochs_at(rung - 1) : 0);
+      text += fmt::format("  rung {}: about {} trials to epoch {}\n", rung, trials, halving.epochs_at(rung));
+      epochs += trials * more;
+    }
+    text += fmt::format("  about {} epochs; all trials to the end would be {}\n", epochs, planner.trials() * sweep.stop.max);
+  }
+  text += fmt::format("  {} rank{} a trial, at most {} attempts, lease {:g} s\n", sweep.run.ranks_per_trial, sweep.run.ranks_per_trial == 1 ? "" : "s",
+                      sweep.run.max_attempts, sweep.run.lease_seconds);
+  return text;
+}
+
+std::string status_text(const SweepFolder& folder) {
+  const auto rows = trial_rows(folder);
+  std::map<std::string, int> states;
+  for (const TrialRow& row : rows) ++states[row.state];
+  std::string text = fmt::format("sweep {}: {} of {} trials begun", folder.sweep().name, rows.size(), folder.sweep().trials);
+  for (const auto& [state, count] : states) text += fmt::format(", {} {}", count, state);
+  text += "\n" + kHead;
+  for (const TrialRow& row : rows) text += row_text(folder.sweep().space, row);
+  for (std::size_t j = 0; j < folder.jobs().size(); ++j) {
+    const Job& job = folder.job(static_cast<std::int64_t>(j));
+    if (!job.damage.empty()) text += fmt::format("damaged: {}\n", job.damage);
+  }
+  for (const TrialRow& row : rows) {
+    if (!row.outcome.why.empty()) text += fmt::format("trial {}: {}\n", row.trial, row.outcome.why);
+  }
+  return text;
+}
+
+std::string best_text(const SweepFolder& folder) {
+  const auto rows = ranked(trial_rows(folder));
+  if (rows.empty()) return "no trial has a value yet\n";
+  const TrialRow& best = rows.front();
+  std::string text = fmt::format("trial {}  value {}  epochs {:g}\n", best.trial, number_text(best.value), best.epochs);
+  for (const auto& [metric, value] : best.outcome.metrics) text += fmt::format("  {} {:.6g}\n", metric, value);
+  if (!best.outcome.folder.empty()) text += fmt::format("  {}\n", (folder.sweep().dir / best.outcome.folder).string());
+  if (folder.sweep().base) text += fmt::format("  tugline train {} {}\n", folder.sweep().base->string(), fmt::join(overrides(folder.sweep().space, best.point), " "));
+  return text;
+}
+
+std::string rank_text(const SweepFolder& folder, const std::map<std::string, double>& weights, std::size_t count) {
+  std::string text = kHead;
+  const auto rows = ranked(trial_rows(folder, weights));
+  for (std::size_t i = 0; i < std::min(rows.size(), count); ++i) text += row_text(folder.sweep().space, rows[i]);
+  return text;
+}
+
+std::string export_csv(const SweepFolder& folder) {
+  const auto rows = trial_rows(folder);
+  const auto quoted = [](const std::string& text) { return text.find_first_of(",\"") == text.npos ? text : '"' + text + '"'; };
+  std::set<std::string> metrics;
+  for (const TrialRow& row : rows) {
+    for (const auto& [metric, value] : row.outcome.metrics) metrics.insert(metric);
+  }
+  std::string text = "trial,state,epochs,value,attempts";
+  for (const Dimension& dimension : folder.sweep().space.dimensions()) text += "," + quoted(dimension.key);
+  for (const std::string& metric : metrics) text += "," + quoted(metric);
+  text += "\n";
+  for (const TrialRow& row : rows) {
+    text += fmt::format("{},{},{:g},{},{}", row.trial, row.state, row.epochs, std::isfinite(row.value) ? exact_text(row.value) : "", row.attempts);
+    for (std::size_t d = 0; d < row.point.size(); ++d) {
+      const Dimension& dimension = folder.sweep().space.dimensions()[d];
+      text += "," + (std::isnan(row.point[d]) ? "" : dimension.values.empty() ? exact_text(row.point[d]) : quoted(value_text(dimension, row.point[d])));
+    }
+    for (const std::string& metric : metrics) {
+      const auto value = row.outcome.metrics.find(metric);
+      text += "," + (value == row.outcome.metrics.end() ? "" : exact_text(value->second));
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+std::string export_jsonl(const SweepFolder& folder) {
+  std::string text;
+  for (const TrialRow& row : trial_rows(folder)) {
+    boost::json::object metrics;
+    for (const auto& [metric, value] : row.outcome.metrics) metrics[metric] = value;
+    boost::json::object line{{"trial", row.trial}, {"state", row.state}, {"epochs", row.epochs}, {"attempts", row.attempts},
+                             {"point", point_to_json(folder.sweep().space, row.point)}, {"metrics", std::move(metrics)}};
+    line["value"] = std::isfinite(row.value) ? boost::json::value(row.value) : boost::json::value(nullptr);
+    if (!row.outcome.why.empty()) line["why"] = row.outcome.why;
+    text += boost::json::serialize(line) + "\n";
+  }
+  return text;
+}
+
+std::vector<std::string> NewEnds::lines() {
+  folder_.refresh();
+  std::vector<std::string> lines;
+  const auto rows = trial_rows(folder_);
+  const auto best = ranked(rows);
+  told_.resize(folder_.jobs().size());
+  for (std::size_t j = 0; j < told_.size(); ++j) {
+    const JobRecord& job = folder_.jobs()[j];
+    const std::size_t before = std::exchange(told_[j], job.ends.size());
+    if (first_ || job.ends.size() <= before) continue;
+    const Outcome& end = job.ends.back();
+    const double value = score(folder_.sweep().objectives, end);
+    const bool is_best = !best.empty() && best.front().trial == job.decision.trial;
+    lines.push_back(fmt::format("trial {:>4}  {:<9} epoch {:<4g} {:>9}{}  {}", job.decision.trial, name_of(end.state), end.epochs, number_text(value),
+                                is_best ? " best" : "     ", point_text(folder_.sweep().space, job.decision.point)));
+    if (!end.why.empty()) lines.push_back("            " + end.why);
+  }
+  first_ = false;
+  return lines;
+}
+
+}  // namespace tugline::sweep

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tugline/trainers/sweep/sweep_folder.hpp"
+
+namespace tugline::sweep {
+
+/// A trial as a table shows it.
+struct TrialRow {
+  std::int64_t trial = 0;
+  Point point;
+  std::string state;          ///< "running", "paused", "done", "crashed", ...
+  double epochs = 0;
+  double value = 0;           ///< infinity: none
+  int attempts = 0;
+  Outcome outcome;            ///< the newest final one
+};
+/// One per trial, by number, as of the last refresh. `weights` replace those of the file.
+std::vector<TrialRow> trial_rows(const SweepFolder& folder, const std::map<std::string, double>& weights = {});
+/// Best first: those that came furthest, then by value; without those that have none.
+std::vector<TrialRow> ranked(std::vector<TrialRow> rows);
+
+std::string plan_text(const SweepFolder& folder, Planner& planner);
+std::string status_text(const SweepFolder& folder);
+std::string best_text(const SweepFolder& folder);
+std::string rank_text(const SweepFolder& folder, const std::map<std::string, double>& weights, std::size_t rows);
+std::string export_csv(const SweepFolder& folder);
+std::string export_jsonl(const SweepFolder& folder);
+
+/// Tells of jobs that have ended since it last did.
+class NewEnds {
+ public:
+  explicit NewEnds(SweepFolder& folder) : folder_(folder) {}
+  std::vector<std::string> lines();
+
+ private:
+  SweepFolder& folder_;
+  std::vector<std::size_t> told_;   // final ends per job
+  bool first_ = true;
+};
+
+}  // namespace tugline::sweep

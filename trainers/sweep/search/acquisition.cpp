@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/sweep/search/acquisition.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <utility>
+
+#include "tugline/trainers/sweep/search/log_expected_improvement.hpp"
+#include "tugline/trainers/sweep/search/minimise.hpp"
+
+namespace tugline::sweep {
+namespace {
+
+double env(const char* name, double d) { const char* v = std::getenv(name); return v ? std::atof(v) : d; }
+const std::size_t kEverywhere = env("NEV", 1000), kNear = env("NNE", 100);   // proposals: of the whole space, and around each promising point
+const std::size_t kClimbers = env("NCL", 4);                      // of each kind
+constexpr std::int64_t kAllPoints = 2048;                // a finite space with no more is looked at whole
+constexpr std::int64_t kFewLevels = 32;                  // a whole number with more is climbed like a real one
+const int kGradientSteps = env("NGR", 40);
+constexpr int kRounds = 3, kChanges = 20;
+constexpr double kNever = -std::numeric_limits<double>::infinity();
+
+bool is_smooth(const Dimension& dimension) {
+  if (dimension.kind == Dimension::Kind::integer) return dimension.levels() > kFewLevels;
+  return dimension.kind == Dimension::Kind::real;
+}
+
+double cell(const Dimension& dimension) { return dimension.levels() > 0 ? 1.0 / static_cast<double>(dimension.levels()) : 0; }
+
+std::int64_t count_points(const Space& space) {
+  std::int64_t points = 1;
+  for (const Dimension& dimension : space.dimensions()) {
+    if (dimension.levels() == 0 || points > kAllPoints) return std::numeric_limits<std::int64_t>::max();
+    points *= std::min(dimension.levels(), kAllPoints + 1);
+  }
+  return points;
+}
+
+}  // namespace
+
+bool PointOrder::operator()(const Point& a, const Point& b) const {
+  return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(), [](double x, double y) {
+    return std::isnan(x) ? !std::isnan(y) : x < y;
+  });
+}
+
+AcquisitionSearch::AcquisitionSearch(const Space& space, const PointEncoding& encoding, const GaussianProcess& process, double best,
+                                     const PointSet& taken)
+    : space_(space), encoding_(encoding), process_(process), best_(best), taken_(taken) {}
+
+AcquisitionSearch::Candidate AcquisitionSearch::made(std::vector<double> unit) const {
+  Point point = space_.at(unit);
+  return {std::move(unit), std::move(point), 0};
+}
+
+std::vector<double> AcquisitionSearch::near(const Point& point, Random& random) const {
+  std::vector<double> unit(space_.size());
+  const double reach = std::pow(10.0, -4 * random.uniform()), changed = random.uniform();
+  for (std::size_t d = 0; d < unit.size(); ++d) {
+    const Dimension& dimension = space_.dimensions()[d];
+    unit[d] = random.uniform();
+    if (std::isnan(point[d])) continue;
+    const double here = to_unit(dimension, point[d]), step = reach * random.normal();
+    const bool changes = random.uniform() < changed;
+    if (dimension.kind == Dimension::Kind::choice) {
+      if (!changes) unit[d] = here;
+    } else {
+      unit[d] = changes ? std::clamp(here + step + std::copysign(is_smooth(dimension) ? 0 : cell(dimension), step), 0.0, 1.0) : here;
+    }
+  }
+  return unit;
+}
+
+std::vector<AcquisitionSearch::Candidate> AcquisitionSearch::all_points() const {
+  std::vector<Candidate> all;
+  std::vector<double> index(space_.size(), 0);
+  for (bool more = true; more;) {
+    std::vector<double> unit(space_.size());
+    for (std::size_t d = 0; d < unit.size(); ++d) unit[d] = (index[d] + 0.5) * cell(space_.dimensions()[d]);
+    all.push_back(made(std::move(unit)));
+    more = false;
+    for (std::size_t d = 0; d < index.size() && !more; ++d) {
+      more = ++index[d] < static_cast<double>(space_.dimensions()[d].levels());
+      if (!more) index[d] = 0;
+    }
+  }
+  return all;
+}
+
+std::vector<AcquisitionSearch::Candidate> AcquisitionSearch::proposals(std::span<const Point> promising, Random& random) const {
+  std::vector<Candidate> found;
+  for (std::size_t i = 0; i < kEverywhere; ++i) {
+    std::vector<double> unit(space_.size());
+    for (double& u : unit) u = random.uniform();
+    found.push_back(made(std::move(unit)));
+  }
+  for (const Point& point : promising) {
+    for (std::size_t i = 0; i < kNear; ++i) found.push_back(made(near(point, random)));
+  }
+  return found;
+}
+
+void AcquisitionSearch::score(std::vector<Candidate>& candidates) const {
+  std::vector<Point> points;
+  for (const Candidate& candidate : candidates) points.push_back(candidate.point);
+  const Beliefs beliefs = process_.at(encoding_.encode(points));
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    const auto k = static_cast<Eigen::Index>(i);
+    const bool open = !taken_.contains(points[i]) && !space_.is_forbidden(points[i]);
+    candidates[i].score = open ? std::log(beliefs.deviation[k]) + log_improvement((best_ - beliefs.mean[k]) / beliefs.deviation[k]).value : kNever;
+  }
+}
+
+bool AcquisitionSearch::climb_by_gradient(Candidate& candidate) const {
+  std::vector<std::size_t> smooth;
+  for (std::size_t d = 0; d < space_.size(); ++d) {
+    if (is_smooth(space_.dimensions()[d]) && !std::isnan(candidate.point[d])) smooth.push_back(d);
+  }
+  if (smooth.empty()) return false;
+  const auto n = static_cast<Eigen::Index>(smooth.size());
+  const Vector base = encoding_.encode(std::span(&candidate.point, 1)).row(0);
+  Vector start(n);
+  for (Eigen::Index i = 0; i < n; ++i) start[i] = base[encoding_.column(smooth[static_cast<std::size_t>(i)])];
+  const Differentiable objective = [&](const Vector& u, Vector& gradient) {
+    Vector x = base;
+    for (Eigen::Index i = 0; i < n; ++i) x[encoding_.column(smooth[static_cast<std::size_t>(i)])] = u[i];
+    const Belief belief = process_.at_point(x);
+    const double z = (best_ - belief.mean) / belief.deviation;
+    const LogImprovement improvement = log_improvement(z);
+    const Vector slope = belief.deviation_slope / belief.deviation -
+                         improvement.slope / belief.deviation * (belief.mean_slope + z * belief.deviation_slope);
+    for (Eigen::Index i = 0; i < n; ++i) gradient[i] = -slope[encoding_.column(smooth[static_cast<std::size_t>(i)])];
+    return -std::log(belief.deviation) - improvement.value;
+  };
+  const Minimum found = minimise(objective, start, {Vector::Zero(n), Vector::Ones(n)}, kGradientSteps);
+  std::vector<double> unit = candidate.unit;
+  for (Eigen::Index i = 0; i < n; ++i) unit[smooth[static_cast<std::size_t>(i)]] = found.x[i];
+  std::vector<Candidate> moved{made(std::move(unit))};
+  score(moved);
+  if (!(moved[0].score > candidate.score)) return false;
+  candidate = std::move(moved[0]);
+  return true;
+}
+
+std::vector<AcquisitionSearch::Candidate> AcquisitionSearch::neighbours(const Candidate& candidate) const {
+  std::vector<Candidate> found;
+  for (std::size_t d = 0; d < space_.size(); ++d) {
+    const Dimension& dimension = space_.dimensions()[d];
+    if (dimension.kind == Dimension::Kind::real || std::isnan(candidate.point[d])) continue;
+    const double here = candidate.point[d];
+    const bool jumps = dimension.levels() <= kFewLevels;
+    for (double value = jumps ? dimension.low : std::max(here - 2, dimension.low); value <= (jumps ? dimension.high : std::min(here + 2, dimension.high)); ++value) {
+      if (value == here) continue;
+      std::vector<double> unit = candidate.unit;
+      unit[d] = to_unit(dimension, value);
+      found.push_back(made(std::move(unit)));
+    }
+  }
+  return found;
+}
+
+bool AcquisitionSearch::climb_by_changes(Candidate& candidate) const {
+  bool climbed = false;
+  for (int change = 0; change < kChanges; ++change) {
+    std::vector<Candidate> around = neighbours(candidate);
+    if (around.empty()) break;
+    score(around);
+    const auto best = std::max_element(around.begin(), around.end(), [](const auto& a, const auto& b) { return a.score < b.score; });
+    if (!(best->score > candidate.score)) break;
+    candidate = *best;
+    climbed = true;
+  }
+  return climbed;
+}
+
+void AcquisitionSearch::climb(Candidate& candidate) const {
+  for (int round = 0; round < kRounds; ++round) {
+    const bool smoothly = climb_by_gradient(candidate);
+    if (!climb_by_changes(candidate)) return;
+    (void)smoothly;
+  }
+}
+
+Point AcquisitionSearch::maximise(std::span<const Point> promising, Random& random) const {
+  const bool whole = count_points(space_) <= kAllPoints;
+  std::vector<Candidate> candidates = whole ? all_points() : proposals(promising, random);
+  score(candidates);
+  const auto better = [](const Candidate& a, const Candidate& b) { return a.score > b.score; };
+  const auto middle = whole ? candidates.end() : candidates.begin() + static_cast<std::ptrdiff_t>(kEverywhere);
+  std::stable_sort(candidates.begin(), middle, better);
+  std::stable_sort(middle, candidates.end(), better);
+  std::vector<Candidate> climbers(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(std::min(candidates.size(), whole ? 1 : kClimbers)));
+  climbers.insert(climbers.end(), middle, middle + std::min<std::ptrdiff_t>(candidates.end() - middle, static_cast<std::ptrdiff_t>(kClimbers)));
+  if (!whole) {
+    for (Candidate& climber : climbers) climb(climber);
+  }
+  std::stable_sort(climbers.begin(), climbers.end(), better);
+  return climbers[0].score > kNever ? climbers[0].point : Point{};
+}
+
+}  // namespace tugline::sweep

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/sweep/search/point_encoding.hpp"
+
+#include <cmath>
+#include <cstdlib>
+#include <numbers>
+
+namespace tugline::sweep {
+namespace {
+
+double activity() { static const double a = std::getenv("ACT") ? std::atof(std::getenv("ACT")) : 0.5; return a; }
+
+}  // namespace
+
+PointEncoding::PointEncoding(const Space& space) : space_(&space) {
+  static const bool warping = std::getenv("WARP") && std::atoi(std::getenv("WARP"));
+  for (const Dimension& dimension : space.dimensions()) {
+    const bool numeric = dimension.kind != Dimension::Kind::choice;
+    const auto columns = static_cast<std::size_t>(numeric ? 1 : dimension.levels());
+    first_.push_back(static_cast<Eigen::Index>(layout_.scale.size()));
+    layout_.scale.insert(layout_.scale.end(), columns + (dimension.parents.empty() ? 0 : 1), layout_.scales);
+    layout_.warp.resize(layout_.scale.size(), -1);
+    if (numeric && warping) layout_.warp[static_cast<std::size_t>(first_.back())] = layout_.warps++;
+    ++layout_.scales;
+  }
+}
+
+void PointEncoding::encode_dimension(std::size_t d, double value, Eigen::Ref<Eigen::RowVectorXd> row) const {
+  const Dimension& dimension = space_->dimensions()[d];
+  const bool active = !std::isnan(value), numeric = dimension.kind != Dimension::Kind::choice;
+  if (numeric) row[first_[d]] = active ? to_unit(dimension, value) : 0.5;
+  if (!numeric && active) row[first_[d] + static_cast<Eigen::Index>(value)] = 1 / std::numbers::sqrt2;
+  const Eigen::Index columns = numeric ? 1 : dimension.levels();
+  if (active && !dimension.parents.empty()) row[first_[d] + columns] = activity();
+}
+
+Matrix PointEncoding::encode(std::span<const Point> points) const {
+  Matrix x = Matrix::Zero(static_cast<Eigen::Index>(points.size()), static_cast<Eigen::Index>(layout_.scale.size()));
+  Eigen::RowVectorXd row(x.cols());
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    row.setZero();
+    for (std::size_t d = 0; d < space_->size(); ++d) encode_dimension(d, points[i][d], row);
+    x.row(static_cast<Eigen::Index>(i)) = row;
+  }
+  return x;
+}
+
+}  // namespace tugline::sweep

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace tugline::sweep {
+
+/// One line "tugline 1 LENGTH CRC32C" before the payload, so that damage is found: docs/sweep-store.md.
+std::string frame(std::string_view payload);
+
+/// Why something cannot be read, as the end of a sentence: "is cut: ...".
+struct Damage {
+  std::string reason;
+};
+
+/// The payload of a text that is one frame and nothing else.
+std::variant<std::string_view, Damage> unframe(std::string_view text);
+
+/// The payload of the newest frame of an append log that is whole, whatever is torn or broken around it; empty: there is none.
+std::string_view newest_frame(std::string_view log);
+
+}  // namespace tugline::sweep

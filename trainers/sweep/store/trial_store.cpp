@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/sweep/store/trial_store.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "tugline/core/error.hpp"
+#include "tugline/core/random.hpp"
+#include "tugline/trainers/sweep/store/chain.hpp"
+#include "tugline/trainers/sweep/store/commit.hpp"
+#include "tugline/trainers/sweep/store/heartbeat.hpp"
+
+namespace tugline::sweep {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kJobsPerFolder = 1000;
+constexpr double kRestSeconds = 0.0005;   // about a commit on a local disk; doubled with each race that was lost
+constexpr int kMostDoublings = 6;
+constexpr double kPatienceSeconds = 1;    // with one who is writing: it may be dead
+
+/// "000123.2": the name of an entry, and of the mark that says where to look.
+std::string entry_name(std::int64_t number, int position) { return fmt::format("{:06}.{}", number, position); }
+
+void check_worker(const std::string& worker) {
+  const auto allowed = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '.'; };
+  if (worker.empty() || worker.front() == '.' || !std::all_of(worker.begin(), worker.end(), allowed)) {
+    throw Error(fmt::format("'{}' cannot be the name of a worker: letters, digits, '-' and '.' can", worker));
+  }
+}
+
+}  // namespace
+
+struct TrialStore::Impl {
+  Impl(Files& files, fs::path folder, StoreOptions options, const Clock& clock)
+      : files(files), folder(std::move(folder)), worker(options.worker), clock(clock), committer(files, this->folder, worker),
+        heartbeat(files, this->folder / "workers", worker), watch(files, this->folder / "workers", options.lease_seconds) {
+    check_worker(worker);
+  }
+
+  std::int64_t size() const { return static_cast<std::int64_t>(chains.size()); }
+
+  /// The claim at the end of a running job's chain.
+  static Claim claim_on(const Job& job) {
+    return {.job = job.number, .attempt = job.attempts, .position = job.length - 1, .worker = job.worker};
+  }
+
+  fs::path place(std::int64_t number, int position) const {
+    return folder / "jobs" / fmt::format("{:03}", number / kJobsPerFolder) / entry_name(number, position);
+  }
+
+  /// Reads what the chain has grown by.
+  void advance(Chain& chain) {
+    while (true) {
+      const std::int64_t number = chain.job().number;
+      const int position = chain.job().length;
+      const fs::path file = place(number, position);
+      const auto text = files.read(file);
+      if (!text) return;
+      chain.add(read_entry(*text, number, position), file.string(), clock.seconds());
+    }
+  }
+
+  /// Reads jobs that are new.
+  void grow() {
+    while (true) {
+      Chain next(size());
+      advance(next);
+      if (next.job().length == 0) return;
+      chains.push_back(std::move(next));
+    }
+  }
+
+  /// Jobs that ended and went on all the same leave a mark, so that ended ones need not be looked at.
+  void read_marks() {
+    for (const std::string& name : files.list(folder / "again")) {
+      std::int64_t number = 0;
+      int position = 0;
+      const auto [dot, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+      if (error != std::errc() || dot == name.data() + name.size() || *dot != '.') continue;
+      std::from_chars(dot + 1, name.data() + name.size(), position);
+      if (number >= size()) continue;
+      Chain& chain = chains[static_cast<std::size_t>(number)];
+      if (chain.job().length <= position) advance(chain);
+    }
+  }
+
+  void mark(std::int64_t number, int position) {
+    const fs::path marks = folder / "again";
+    committer.need_folder(marks);
+    files.append(marks / entry_name(number, position), "");
+    files.sync_folder(marks);
+  }
+
+  Chain& chain_of(std::int64_t number) {
+    if (number < 0 || number >= size()) throw Error(fmt::format("there is no job {} in the store", number));
+    return chains[static_cast<std::size_t>(number)];
+  }
+
+  Chain& advanced(std::int64_t number) {
+    Chain& chain = chain_of(number);
+    advance(chain);
+    return chain;
+  }
+
+  /// Whether the place is now this entry's.
+  bool commit(const Entry& entry) {
+    const auto outcome = committer.commit(place(entry.job, entry.position), to_text(entry));
+    if (outcome == Committer::Outcome::raced) contention = std::min(contention + 1, kMostDoublings);
+    if (outcome != Committer::Outcome::made) return false;
+    contention = std::max(contention - 1, 0);
+    if (entry.job == size() && entry.position == 0) chains.emplace_back(entry.job);
+    if (entry.job >= size()) return true;   // refresh() will read those before it first
+    Chain& chain = chain_of(entry.job);
+    if (chain.job().length == entry.position) chain.add(entry, place(entry.job, entry.position).string(), clock.seconds());
+    return true;
+  }
+
+  /// Where many race for the next number, whoever sees another at it lets it be, and saves both the disk's time.
+  bool defers(std::int64_t number) {
+    if (!committer.is_being_written(place(number, 0))) return false;
+    const double now = clock.seconds();
+    if (number != deferred) deferred_since = now;
+    deferred = number;
+    contention = std::min(contention + 1, kMostDoublings);
+    return now - deferred_since < kPatienceSeconds;
+  }
+
+  std::optional<Claim> commit_claim(const Entry& claim) {
+    if (!heartbeat.has_begun()) heartbeat.beat();
+    if (!commit(claim)) return std::nullopt;
+    handed_out.insert({claim.job, claim.position});
+    return Claim{.job = claim.job, .attempt = claim.attempt, .position = claim.position, .worker = worker};
+  }
+
+  bool is_lost(const Chain& chain) {
+    const Job& job = chain.job();
+    if (job.worker == worker) return !handed_out.contains({job.number, job.length - 1});   // made by a call that threw
+    const double now = clock.seconds();
+    if (const auto lease = chain.claim_lease()) return now - chain.claim_seen() >= *lease;
+    return watch.is_silent(job.worker, chain.claim_seen(), now);
+  }
+
+  bool can_be_taken(const Chain& chain) {
+    switch (chain.job().state) {
+      case Job::State::running: return is_lost(chain);
+      case Job::State::open:
+      case Job::State::damaged: return true;
+      case Job::State::ended: return false;
+    }
+    return false;
+  }
+
+  std::optional<Claim> take_over(std::int64_t number, std::optional<std::string_view> decision, std::optional<double> lease_seconds) {
+    Chain& chain = advanced(number);
+    if (chain.job().state == Job::State::damaged) {   // what could not be read may have been a passing fault
+      Chain again(number);
+      advance(again);
+      chain = std::move(again);
+    }
+    if (!can_be_taken(chain) || decision.has_value() != chain.has_lost_decision()) return std::nullopt;
+    const Job job = chain.job();
+    const bool was_running = job.state == Job::State::running;
+    if (was_running && job.worker == worker) {
+      handed_out.insert({number, job.length - 1});
+      return claim_on(job);
+    }
+    if (job.state == Job::State::damaged) mark(number, job.length);   // others may read it as ended
+    const auto claim = commit_claim({.kind = Entry::Kind::claim, .job = number, .position = job.length, .attempt = job.attempts + 1,
+                                     .worker = worker, .decides = decision.has_value(), .voids = chain.ends_damaged(),
+                                     .lease_seconds = lease_seconds, .content = std::string(decision.value_or(""))});
+    if (claim && was_running && !chain.claim_lease()) committer.sweep_up_after(job.worker);
+    return claim;
+  }
+
+  Files& files;
+  const fs::path folder;
+  const std::string worker;
+  const Clock& clock;
+  Committer committer;
+  Heartbeat heartbeat;
+  Watch watch;
+  std::vector<Chain> chains;
+  std::set<std::pair<std::int64_t, int>> handed_out;   // job and position of claims
+  std::int64_t floor = 0;        // jobs below exist
+  int contention = 0;            // of late: races lost, and others seen writing
+  std::int64_t deferred = -1;    // the number last left to another, and since when
+  double deferred_since = 0;
+  std::uint64_t rests = 0;
+};
+
+TrialStore::TrialStore(Files& files, fs::path folder, StoreOptions options, const Clock& clock)
+    : impl_(std::make_unique<Impl>(files, std::move(folder), std::move(options), clock)) {}
+TrialStore::~TrialStore() = default;
+
+void TrialStore::refresh() {
+  for (Chain& chain : impl_->chains) {
+    if (chain.job().state != Job::State::ended) impl_->advance(chain);
+  }
+  impl_->grow();
+  impl_->read_marks();
+}
+
+std::int64_t TrialStore::size() const { return impl_->size(); }
+const Job& TrialStore::job(std::int64_t number) const { return impl_->chain_of(number).job(); }
+
+std::int64_t TrialStore::next_number() {
+  if (impl_->contention > 0) {
+    Random random(std::hash<std::string>()(impl_->worker), Purpose::search, impl_->rests++);
+    impl_->files.wait(kRestSeconds * random.uniform() * static_cast<double>(1 << impl_->contention));
+  }
+  std::int64_t there = std::max(impl_->floor, size()) - 1;   // exists; -1 is thought to
+  std::int64_t step = 1;
+  while (impl_->files.exists(impl_->place(there + step, 0))) {
+    there += step;
+    step *= 2;
+  }
+  std::int64_t free = there + step;
+  while (free - there > 1) {
+    const std::int64_t middle = there + (free - there) / 2;
+    (impl_->files.exists(impl_->place(middle, 0)) ? there : free) = middle;
+  }
+  return impl_->floor = free;
+}
+
+std::optional<Claim> TrialStore::append(std::int64_t number, std::string_view decision, std::optional<double> lease_seconds) {
+  if (number > std::max(impl_->floor, size()) && !impl_->files.exists(impl_->place(number - 1, 0))) {
+    throw Error(fmt::format("job {} cannot be made before job {}", number, number - 1));
+  }
+  if (impl_->defers(number)) return std::nullopt;
+  const auto claim = impl_->commit_claim({.kind = Entry::Kind::claim, .job = number, .position = 0, .attempt = 1, .worker = impl_->worker,
+                                          .decides = true, .lease_seconds = lease_seconds, .content = std::string(decision)});
+  impl_->floor = std::max(impl_->floor, number + 1);
+  return claim;
+}
+
+std::optional<Claim> TrialStore::take_over(std::int64_t number, std::optional<double> lease_seconds) {
+  return impl_->take_over(number, std::nullopt, lease_seconds);
+}
+
+std::optional<Claim> TrialStore::take_over(std::int64_t number, std::string_view decision, std::optional<double> lease_seconds) {
+  return impl_->take_over(number, decision, lease_seconds);
+}
+
+bool TrialStore::can_be_taken(std::int64_t number) { return impl_->can_be_taken(impl_->advanced(number)); }
+
+std::optional<Claim> TrialStore::newest_claim(std::int64_t number) const {
+  const Job& job = impl_->chain_of(number).job();
+  return job.state == Job::State::running ? std::optional(Impl::claim_on(job)) : std::nullopt;
+}
+
+bool TrialStore::finish(const Claim& claim, const AttemptEnd& end) {
+  return impl_->commit({.kind = Entry::Kind::end, .job = claim.job, .position = claim.position + 1, .attempt = claim.attempt,
+                                       .worker = claim.worker, .final = end.final, .content = end.content});
+}
+
+bool TrialStore::holds(const Claim& claim) { return !impl_->files.exists(impl_->place(claim.job, claim.position + 1)); }
+
+bool TrialStore::reopen(std::int64_t number, std::string_view why) {
+  const Job job = impl_->advanced(number).job();
+  if (job.state != Job::State::ended) return false;
+  impl_->mark(number, job.length);
+  return impl_->commit({.kind = Entry::Kind::reopen, .job = number, .position = job.length, .attempt = job.attempts, .worker = impl_->worker,
+                        .content = std::string(why)});
+}
+
+void TrialStore::beat() { impl_->heartbeat.beat(); }
+
+}  // namespace tugline::sweep

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/sweep/sweep_folder.hpp"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "tugline/core/error.hpp"
+#include "tugline/core/log.hpp"
+#include "tugline/trainers/sweep/store/files.hpp"
+
+namespace tugline::sweep {
+namespace {
+
+void require_same(const std::filesystem::path& file, const std::string& mine) {
+  const auto there = real_files().read(file);
+  if (there && *there != mine + "\n") {
+    throw ConfigError(fmt::format("{}: that folder holds another sweep (its space, search, seed, objectives, stop or repeat differ); give this one "
+                                  "another sweep.dir, or undo the change", file.string()));
+  }
+}
+
+}  // namespace
+
+SweepFolder::SweepFolder(const SweepConfig& sweep)
+    : sweep_(sweep), description_(to_json(sweep)),
+      store_(real_files(), sweep.dir, {.worker = make_worker_id(), .lease_seconds = sweep.run.lease_seconds}), planner_(sweep) {
+  require_same(sweep.dir / "sweep.json", description_);
+}
+
+void SweepFolder::claim() {
+  Files& files = real_files();
+  const auto file = sweep_.dir / "sweep.json";
+  if (!files.exists(file)) {
+    files.make_folder(sweep_.dir);
+    const auto temporary = sweep_.dir / fmt::format("sweep.json.{}.tmp", make_worker_id());
+    files.write_new(temporary, description_ + "\n");
+    const int failure = files.link(temporary, file);
+    files.remove(temporary);
+    if (failure != 0 && !files.exists(file)) throw IoError(fmt::format("{}: cannot be made ({})", file.string(), std::strerror(failure)));
+  }
+  require_same(file, description_);
+}
+
+void SweepFolder::refresh() {
+  store_.refresh();
+  for (std::int64_t number = 0; number < store_.size(); ++number) {
+    const Job& job = store_.job(number);
+    const auto at = static_cast<std::size_t>(number);
+    const Version version{job.state, job.ends.size()};
+    if (at < jobs_.size() && versions_[at] == version) continue;
+    JobRecord record;
+    if (job.decision.empty()) record.decision = {.trial = number, .seen = {}, .point = sweep_.space.draw(sweep_.seed, number)};   // damaged
+    else record.decision = decision_from_json(sweep_.space, job.decision);
+    for (const AttemptEnd& end : job.ends) {
+      if (end.final) record.ends.push_back(outcome_from_json(end.content));
+    }
+    record.ended = job.state == Job::State::ended;
+    if (at == jobs_.size()) {
+      jobs_.push_back(std::move(record));
+      versions_.push_back(version);
+    } else {
+      jobs_[at] = std::move(record);
+      versions_[at] = version;
+    }
+  }
+}
+
+std::filesystem::path SweepFolder::trial_folder(std::int64_t trial) const { return sweep_.dir / "trials" / fmt::format("{:06}", trial); }
+
+int SweepFolder::failures_before(std::int64_t number) const {
+  const Job& job = store_.job(number);
+  int failures = job.attempts;
+  for (const AttemptEnd& end : job.ends) {
+    const Outcome::State state = outcome_from_json(end.content).state;
+    if (end.final) failures = job.attempts - static_cast<int>(job.ends.size());   // reopened: it begins anew
+    else if (state == Outcome::State::preempted) --failures;
+  }
+  return failures;
+}
+
+}  // namespace tugline::sweep

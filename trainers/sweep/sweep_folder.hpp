@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tugline/trainers/sweep/decision.hpp"
+#include "tugline/trainers/sweep/planner.hpp"
+#include "tugline/trainers/sweep/store/trial_store.hpp"
+
+namespace tugline::sweep {
+
+/// A sweep's folder: sweep.json (what the sweep is, as its first process had it), the trial store, and a folder per trial. One thread.
+class SweepFolder {
+ public:
+  /// `sweep` must outlive it. Throws ConfigError when the folder holds another sweep.
+  explicit SweepFolder(const SweepConfig& sweep);
+
+  const SweepConfig& sweep() const { return sweep_; }
+  TrialStore& store() { return store_; }
+  Planner& planner() { return planner_; }
+  /// Makes the folder, and says in it which sweep it holds. Before anything else is written there.
+  void claim();
+  /// Reads what has been committed since.
+  void refresh();
+  std::span<const JobRecord> jobs() const { return jobs_; }
+  /// What the store says of a job, and its decision and ends.
+  const Job& job(std::int64_t number) const { return store_.job(number); }
+  std::filesystem::path trial_folder(std::int64_t trial) const;
+  /// The newest claim's number of failures before it: attempts that crashed, timed out or were lost.
+  int failures_before(std::int64_t number) const;
+
+ private:
+  struct Version {
+    Job::State state{};
+    std::size_t ends = 0;
+    bool operator==(const Version&) const = default;
+  };
+  const SweepConfig& sweep_;
+  std::string description_;
+  TrialStore store_;
+  Planner planner_;
+  std::vector<JobRecord> jobs_;
+  std::vector<Version> versions_;
+};
+
+}  // namespace tugline::sweep

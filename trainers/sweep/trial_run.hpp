@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tugline/trainers/sweep/decision.hpp"
+
+namespace tugline::sweep {
+
+/// The training of one attempt, in a run folder of its own, so that an attempt that was given up and still lives disturbs nobody.
+class TrialRun {
+ public:
+  /// `trial_folder`: of all attempts. Nothing is written before prepare().
+  TrialRun(const SweepConfig& sweep, const Decision& decision, std::filesystem::path trial_folder, std::int64_t job, int attempt);
+
+  /// Takes over config, events and checkpoints of the newest earlier attempt that has any. Throws IoError.
+  void prepare() const;
+  /// What starts it: tugline train, under mpirun where it has several ranks.
+  std::vector<std::string> command() const;
+  std::filesystem::path folder() const { return folder_; }
+  std::filesystem::path output() const { return folder_.string() + ".log"; }
+  /// The validation losses so far, as values of the objectives where those can be told while it runs.
+  std::vector<Outcome::Evaluated> curve() const;
+  /// How it ended, given what its process returned. State preempted: it was asked to stop, and did.
+  Outcome outcome(int exit_code) const;
+
+ private:
+  void add_newest_validation(std::map<std::string, double>& metrics) const;
+
+  const SweepConfig& sweep_;
+  const Decision& decision_;
+  std::filesystem::path trial_folder_, folder_;
+};
+
+/// What `train` gets on its command line for a point.
+std::vector<std::string> training_overrides(const SweepConfig& sweep, const Point& point);
+
+}  // namespace tugline::sweep

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/sweep/worker.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <utility>
+#include <variant>
+
+#include <fmt/format.h>
+
+#include "tugline/core/clock.hpp"
+#include "tugline/core/log.hpp"
+#include "tugline/trainers/launch/leftovers.hpp"
+#include "tugline/trainers/launch/process_tree.hpp"
+#include "tugline/trainers/sweep/median_rule.hpp"
+#include "tugline/trainers/sweep/trial_run.hpp"
+
+namespace tugline::sweep {
+namespace {
+
+constexpr double kGraceSeconds = 60;    // to save in
+constexpr double kLookSeconds = 0.5;    // at the curve of a trial that may be stopped
+
+double now() { return Clock::steady().seconds(); }
+
+}  // namespace
+
+Worker::Worker(const SweepConfig& sweep) : sweep_(sweep), folder_(sweep) {
+  adopt_orphans();
+  folder_.claim();
+}
+
+void Worker::beat() {
+  if (now() - last_beat_ < sweep_.run.lease_seconds / 6) return;
+  folder_.store().beat();
+  last_beat_ = now();
+}
+
+void Worker::rest(double seconds) {
+  beat();
+  if (inbox_.next(seconds)) asked_ = true;
+}
+
+bool Worker::over() const {
+  return std::all_of(folder_.jobs().begin(), folder_.jobs().end(), [](const JobRecord& job) { return job.ended; });
+}
+
+/// A job whose decision cannot be read gets the one that is due now.
+std::optional<Claim> Worker::take_undecided(std::int64_t number) {
+  const auto next = folder_.planner().next(folder_.jobs().first(static_cast<std::size_t>(number)));
+  const auto* const decision = std::get_if<Decision>(&next);
+  if (decision == nullptr) return std::nullopt;
+  auto claim = folder_.store().take_over(number, to_json(sweep_.space, *decision));
+  folder_.refresh();
+  return claim;
+}
+
+/// Jobs whose attempt has ended without a result, or whose worker is silent.
+bool Worker::take_lost(Work& work) {
+  TrialStore& store = folder_.store();
+  for (std::int64_t number = 0; number < store.size(); ++number) {
+    if (folder_.jobs()[static_cast<std::size_t>(number)].ended || !store.can_be_taken(number)) continue;
+    const int failures = folder_.failures_before(number);
+    const auto claim = store.job(number).decision.empty() ? take_undecided(number) : store.take_over(number);
+    if (!claim) continue;
+    if (failures >= sweep_.run.max_attempts) {
+      Outcome lost;
+      lost.state = Outcome::State::lost;
+      lost.why = fmt::format("{} attempts failed or were lost", failures);
+      store.finish(*claim, {true, to_json(lost)});
+      continue;
+    }
+    work = {*claim, folder_.jobs()[static_cast<std::size_t>(number)].decision};
+    return true;
+  }
+  return false;
+}
+
+bool Worker::find_work(Work& work) {
+  folder_.refresh();
+  if (take_lost(work)) return true;
+  const auto next = folder_.planner().next(folder_.jobs());
+  finished_ = std::holds_alternative<Planner::Finished>(next) && over();
+  const auto* const decision = std::get_if<Decision>(&next);
+  if (decision == nullptr) return false;
+  const auto number = static_cast<std::int64_t>(folder_.jobs().size());
+  const auto claim = folder_.store().append(number, to_json(sweep_.space, *decision));
+  if (claim) work = {*claim, *decision};
+  return claim.has_value();
+}
+
+bool Worker::stop_early(const Work& work, const std::vector<Outcome::Evaluated>& curve) const {
+  std::vector<Curve> others;
+  for (const auto& [job, ends] : work.decision.seen) {
+    const auto& outcomes = folder_.jobs()[static_cast<std::size_t>(job)].ends;
+    if (outcomes.size() >= static_cast<std::size_t>(ends) && outcomes[static_cast<std::size_t>(ends) - 1].has_value()) {
+      others.push_back(outcomes[static_cast<std::size_t>(ends) - 1].curve);
+    }
+  }
+  return is_below_median(sweep_.stop, others, curve);
+}
+
+/// Starts the training and waits for its end. A claim that was lost meanwhile ends it.
+Outcome Worker::watch(const Work& work) {
+  const TrialRun run(sweep_, work.decision, folder_.trial_folder(work.decision.trial), work.claim.job, work.claim.attempt);
+  run.prepare();
+  const double start = now();
+  double asked_at = 0, looked_at = start;
+  bool timed_out = false, below_median = false;
+  Outcome outcome;
+  {
+    const SessionFolder session;
+    ProcessTree tree(run.command(), {{"TMPDIR", session.path().string()}}, run.output().string());
+    const bool has_median = sweep_.stop.rule == "median";
+    while (!tree.exit_code()) {
+      const double slept_at = now();
+      const double wait = std::min(sweep_.run.lease_seconds / 6, has_median ? kLookSeconds : sweep_.run.timeout_seconds ? 1.0 : 60.0);
+      const auto signal = inbox_.next(wait);
+      if (signal && std::exchange(asked_, true)) tree.kill();   // the second time it is now
+      if (asked_ || below_median) {
+        if (asked_at == 0 || now() - asked_at >= 1) tree.signal(SIGUSR1);
+        if (asked_at == 0) asked_at = now();
+        if (now() - asked_at > kGraceSeconds) tree.kill();
+      }
+      if (now() - slept_at > sweep_.run.lease_seconds / 2 && !folder_.store().holds(work.claim)) tree.kill();   // it was frozen
+      beat();
+      if (sweep_.run.timeout_seconds && now() - start > *sweep_.run.timeout_seconds) {
+        timed_out = true;
+        tree.kill();
+      }
+      if (has_median && !below_median && now() - looked_at >= kLookSeconds) {
+        looked_at = now();
+        below_median = stop_early(work, run.curve());
+      }
+    }
+    outcome = run.outcome(*tree.exit_code());
+    tree.kill();
+  }
+  clear_shared_memory();
+  outcome.curve = run.curve();
+  if (timed_out) {
+    outcome.state = Outcome::State::timed_out;
+    outcome.why = fmt::format("took longer than {} s", *sweep_.run.timeout_seconds);
+  }
+  if (below_median && outcome.state == Outcome::State::preempted && !asked_) outcome.state = Outcome::State::stopped;
+  if (asked_ && outcome.state == Outcome::State::crashed) outcome.state = Outcome::State::preempted;
+  outcome.seconds = now() - start;
+  return outcome;
+}
+
+void Worker::attempt(const Work& work) {
+  const Outcome outcome = watch(work);
+  const bool again = outcome.state == Outcome::State::preempted ||
+                     ((outcome.state == Outcome::State::crashed || outcome.state == Outcome::State::timed_out) &&
+                      folder_.failures_before(work.claim.job) < sweep_.run.max_attempts);
+  if (!folder_.store().finish(work.claim, {!again, to_json(outcome)})) {
+    log::warn("trial {}: another worker has taken it over, and its end here is not counted", work.decision.trial);
+  }
+}
+
+ExitCode Worker::run() {
+  double pause = 0.05;
+  while (!asked_) {
+    beat();
+    Work work;
+    if (find_work(work)) {
+      attempt(work);
+      pause = 0.05;
+    } else if (finished_) {
+      return ExitCode::done;
+    } else {
+      rest(pause);
+      pause = std::min(1.0, 1.5 * pause);
+    }
+  }
+  return ExitCode::run_again;
+}
+
+}  // namespace tugline::sweep
