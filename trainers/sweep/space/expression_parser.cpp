@@ -28,8 +28,9 @@ class ExpressionParser {
   void parse() {
     constexpr std::size_t kLongest = 10'000;   // evaluation goes as deep as a chain of operators is long
     if (text_.size() > kLongest) fail(0, "the expression is too long");
-    out_.root_ = truth(disjunction()).node;
+    const Operand whole = disjunction();
     if (!at_end()) fail(at_, fmt::format("unexpected '{}'", text_.substr(at_, 1)));
+    out_.root_ = truth(whole).node;
     std::ranges::sort(out_.dimensions_);
     const auto repeated = std::ranges::unique(out_.dimensions_);
     out_.dimensions_.erase(repeated.begin(), repeated.end());

@@ -95,7 +95,11 @@ class FirstPoint {
   void read_value(std::size_t d, const Tree& tree, const std::string& key) {
     if (parameters_[rules_.parameters[d]].broken) return;
     const std::optional<double> value = value_in(rules_.dimensions[d], tree);
-    if (!value) return refuse(tree.place, key, fmt::format("expected {}, found {}", wanted(rules_.dimensions[d]), found(tree)));
+    if (!value) {
+      const std::vector<std::string_view> words(rules_.dimensions[d].values.begin(), rules_.dimensions[d].values.end());
+      const std::string guess = as_number(tree) ? "" : config::did_you_mean(config::nearest_word(tree.text, words));
+      return refuse(tree.place, key, fmt::format("expected {}, found {}{}", wanted(rules_.dimensions[d]), found(tree), guess));
+    }
     given_[d] = {&tree, *value};
   }
 

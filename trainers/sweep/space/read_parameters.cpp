@@ -53,9 +53,7 @@ bool reads_as(const Tree& value, const config::Allowed& allowed) {
 }
 
 bool fits(const Tree& value, const Field& field, bool item) {
-  if (field.type.list && !item) {
-    return value.kind == Tree::Kind::list && std::ranges::all_of(value.children, [&](const Tree& one) { return fits(one, field, true); });
-  }
+  if (field.type.list && !item) return false;   // a list is looked at item by item
   if (value.kind == Tree::Kind::null) return field.type.optional;
   const config::Allowed& allowed = field.note->allowed;
   switch (field.type.kind) {
@@ -76,25 +74,25 @@ bool is_plain_value(const Tree& value) {
 
 class ParameterReader {
  public:
-  ParameterReader(const Tree& tree, config::Problems& problems) : tree_(tree), section_(&tree, tree.key, problems), problems_(problems) {
+  ParameterReader(const Tree& tree, config::Problems& problems)
+      : tree_(tree), section_(tree.kind == Tree::Kind::map ? &tree : nullptr, tree.key, problems), problems_(problems) {
     result_.tree = &tree;
     result_.parameter.dimension.key = tree.key;
   }
 
   ReadParameter read(bool of_config) && {
     check_key(of_config);
-    if (tree_.kind != Tree::Kind::map) {
-      // Section has told of all but an empty one.
-      if (tree_.kind == Tree::Kind::null) refuse(tree_.key_place, kWanted);
-      result_.broken = true;
-    } else {
+    if (tree_.kind == Tree::Kind::map) {
       read_entry();
+    } else {
+      const bool empty = tree_.kind == Tree::Kind::null;   // the parser places it anywhere
+      refuse(empty ? tree_.key_place : tree_.place, fmt::format("expected {}, found {}", kWanted, found(tree_)));
     }
     return std::move(result_);
   }
 
  private:
-  static constexpr std::string_view kWanted = "expected one of float: [low, high], int: [low, high], ordinal: [values], choice: [values]";
+  static constexpr std::string_view kWanted = "one of float: [low, high], int: [low, high], ordinal: [values], choice: [values]";
 
   void refuse(const config::Place& place, std::string_view sentence, std::string_view below = {}) {
     problems_.add(place, below.empty() ? tree_.key : fmt::format("{}.{}", tree_.key, below), sentence);
@@ -113,7 +111,9 @@ class ParameterReader {
     if (field_ == nullptr || (key.ends_with(']') && !item_)) {
       std::vector<std::string_view> keys;
       for (const Field& field : config::fields()) keys.push_back(field.key);
-      refuse(tree_.key_place, "unknown key" + config::did_you_mean(config::nearest_key(list_key(key), keys)));
+      const bool section = std::ranges::any_of(keys, [&](std::string_view one) { return one.starts_with(key + "."); });
+      const std::string guess = config::did_you_mean(config::nearest_key(list_key(key), keys));
+      refuse(tree_.key_place, section ? fmt::format("is a section: write a key below it, such as {}.KEY", key) : "unknown key" + guess);
       field_ = nullptr;
     } else if (field_->type.kind == Type::section || field_->type.kind == Type::texts || field_->key.find('[') != std::string::npos) {
       refuse(tree_.key_place, "cannot be searched");
@@ -132,12 +132,14 @@ class ParameterReader {
       kind = &one;
       ++kinds;
     }
-    if (kinds != 1) refuse(tree_.key_place, kinds == 0 ? kWanted : "only one of float, int, ordinal and choice may stand here");
+    if (kinds > 1) refuse(tree_.key_place, "only one of float, int, ordinal and choice may stand here");
     read_log(kind);
     read_text("when", result_.parameter.when);
     read_text("for", result_.parameter.repeat);
-    section_.finish();
+    const bool strange = section_.finish();
     check_for();
+    if (kinds == 0 && !strange) refuse(tree_.key_place, fmt::format("expected {}", kWanted));
+    result_.broken = result_.broken || kinds == 0;
     if (kinds != 1) return;
     dimension.kind = kind->kind;
     if (kind->kind == Kind::real || kind->kind == Kind::integer) {
@@ -188,12 +190,14 @@ class ParameterReader {
   void read_bounds(const Tree& bounds, std::string_view kind) {
     Dimension& dimension = result_.parameter.dimension;
     if (bounds.kind != Tree::Kind::list || bounds.children.size() != 2) {
-      return refuse(bounds.place, fmt::format("expected [low, high], found {}", found(bounds)), kind);
+      const std::size_t count = bounds.children.size();
+      const std::string what = bounds.kind == Tree::Kind::list ? fmt::format("a list of {}", count) : found(bounds);
+      return refuse(bounds.place, fmt::format("expected [low, high], found {}", what), kind);
     }
     const bool good = read_bound(bounds.children[0], kind, dimension.low) && read_bound(bounds.children[1], kind, dimension.high);
     if (!good) return;
     if (dimension.low > dimension.high) return refuse(bounds.place, "low is greater than high", kind);
-    if (dimension.log && dimension.low <= 0) refuse(bounds.children[0].place, "on a logarithmic scale low is greater than 0", kind);
+    if (dimension.log && dimension.low <= 0) refuse(bounds.children[0].place, "with log: true low must be greater than 0", kind);
   }
 
   bool read_bound(const Tree& bound, std::string_view kind, double& out) {
@@ -218,7 +222,7 @@ class ParameterReader {
       return refuse(values.place, fmt::format("expected a list of values, found {}", what), kind);
     }
     for (const Tree& value : values.children) {
-      if (!check_value(value, kind)) continue;
+      if (!check_value(value, kind, item_)) continue;
       std::string text = value_text(value);
       if (std::ranges::find(dimension.values, text) != dimension.values.end()) {
         refuse(value.place, fmt::format("{} is written twice", text), kind);
@@ -228,11 +232,14 @@ class ParameterReader {
     dimension.high = static_cast<double>(dimension.values.size()) - 1;
   }
 
-  bool check_value(const Tree& value, std::string_view kind) {
-    if (field_ != nullptr && !fits(value, *field_, item_)) {
+  bool check_value(const Tree& value, std::string_view kind, bool item) {
+    if (field_ != nullptr && field_->type.list && !item && value.kind == Tree::Kind::list) {
+      return std::ranges::all_of(value.children, [&](const Tree& one) { return check_value(one, kind, true); });
+    }
+    if (field_ != nullptr && !fits(value, *field_, item)) {
       const auto& choices = field_->note->allowed.choices;
       const std::string guess = value.kind == Tree::Kind::scalar ? config::nearest_word(value.text, choices) : "";
-      const std::string wanted = config::expected(*field_, item_);
+      const std::string wanted = config::expected(*field_, item);
       refuse(value.place, fmt::format("expected {}, found {}{}", wanted, found(value), config::did_you_mean(guess)), kind);
     } else if (!is_plain_value(value)) {
       refuse(value.place, fmt::format("expected a value or a list of values, found {}", found(value)), kind);

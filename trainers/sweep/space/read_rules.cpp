@@ -39,6 +39,7 @@ class RulesReader {
       if (!one.broken && !one.parameter.repeat.empty()) count_elements(one);
     }
     expand();
+    misread_.assign(parameters_.size(), false);
     for (std::size_t d = 0; d < rules_.dimensions.size(); ++d) read_conditions(d);
     if (forbid != nullptr) read_forbid(*forbid);
     if (sort()) check_reach();
@@ -122,10 +123,12 @@ class RulesReader {
       const Dimension& written = one.parameter.dimension;
       const bool repeated = is_repeated(written.key);
       if (rules_.dimensions.size() + one.parameter.elements > kMostDimensions) {
+        for (std::size_t left_out = p; left_out < parameters_.size(); ++left_out) parameters_[left_out].broken = true;
         return problems_.add(one.tree->key_place, written.key, fmt::format("the space has more than {} dimensions", kMostDimensions));
       }
-      const auto whole = std::ranges::find(parameters_, list_key(written.key), key_of);
-      if (repeated && whole != parameters_.end()) refuse(one, "", fmt::format("{} is searched as a whole too", list_key(written.key)));
+      const std::string_view list = list_key(written.key);
+      const bool whole_too = list != written.key && std::ranges::find(parameters_, list, key_of) != parameters_.end();
+      if (whole_too) refuse(one, "", fmt::format("{} is searched as a whole too", list));
       for (std::size_t element = 0; element < one.parameter.elements; ++element) {
         rules_.dimensions.push_back(written);
         if (repeated) rules_.dimensions.back().key = with_element(written.key, static_cast<std::int64_t>(element));
@@ -140,13 +143,13 @@ class RulesReader {
   void read_conditions(std::size_t d) {
     rules_.conditions.emplace_back();
     ReadParameter& one = parameters_[rules_.parameters[d]];
-    if (one.broken) return;
+    if (one.broken || misread_[rules_.parameters[d]]) return;
     for (const char* key : {"for", "when"}) {
       const Tree* text = one.tree->find(key);
       if (text == nullptr) continue;
       const std::optional<Expression> expression = parse(*text, fmt::format("{}.{}", one.tree->key, key), elements_[d]);
       if (!expression) {
-        one.broken = true;   // tell once, not for every element
+        misread_[rules_.parameters[d]] = true;   // told once, not for every element
         return;
       }
       for (const std::size_t parent : expression->dimensions()) rules_.dimensions[d].parents.push_back(parent);
@@ -160,7 +163,7 @@ class RulesReader {
     } catch (const ExpressionError& error) {
       // A name whose parameter is wrong itself may have looked like the mistake.
       const bool follows = std::ranges::any_of(parameters_, [&](const ReadParameter& other) {
-        return other.broken && text.text.find(list_key(other.tree->key)) != std::string::npos;
+        return other.broken && text.text.find(other.tree->key.substr(0, other.tree->key.find('['))) != std::string::npos;
       });
       if (!follows) problems_.add(place_in(text, error.column()), key, error.what());
       return std::nullopt;
@@ -239,7 +242,8 @@ class RulesReader {
     for (std::size_t d = 0; d < rules_.dimensions.size(); ++d) {
       const std::size_t p = rules_.parameters[d];
       const auto& parents = rules_.dimensions[d].parents;
-      doubtful[d] = parameters_[p].broken || std::ranges::any_of(parents, [&](std::size_t parent) { return doubtful[parent]; });
+      const bool follows = std::ranges::any_of(parents, [&](std::size_t parent) { return doubtful[parent]; });
+      doubtful[d] = follows || parameters_[p].broken || misread_[p];
       if (!reached[p]) reached[p] = doubtful[d] || can_be_active(rules_, d);
     }
     for (std::size_t p = 0; p < parameters_.size(); ++p) {
@@ -253,6 +257,7 @@ class RulesReader {
   config::Problems& problems_;
   Rules rules_;
   std::vector<std::optional<std::int64_t>> elements_;   // per dimension, before it is sorted
+  std::vector<bool> misread_;                           // per parameter: a condition of it is wrong
   std::vector<Visit> visited_;
   std::vector<std::size_t> path_, order_;
 };

@@ -74,7 +74,8 @@ class SweepReader {
     }
     for (const Tree& one : list->children) read_objective(one);
     const auto weighs = [](const Objective& one) { return one.weight > 0; };
-    if (std::ranges::none_of(sweep_.objectives, weighs)) problems_.add(list->place, "objectives", "at least one weight is greater than 0");
+    if (std::ranges::any_of(sweep_.objectives, weighs)) return;
+    problems_.add(list->place, "objectives", "at least one weight must be greater than 0");
   }
 
   void read_objective(const Tree& tree) {
@@ -165,7 +166,7 @@ class SweepReader {
       one.broken = true;
     }
     Rules rules = read_rules(parameters, forbid, problems_);
-    if (problems_.empty() || !rules.dimensions.empty()) sweep_.first = read_first(first, rules, parameters, problems_);
+    sweep_.first = read_first(first, rules, parameters, problems_);
     if (!problems_.empty()) return;
     for (ReadParameter& one : parameters) sweep_.parameters.push_back(std::move(one.parameter));
     if (forbid != nullptr) {

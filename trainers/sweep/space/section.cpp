@@ -44,12 +44,15 @@ bool Section::read_duration(std::string_view key, double& seconds) {
   return true;
 }
 
-void Section::finish() {
-  if (tree_ == nullptr) return;
+bool Section::finish() {
+  if (tree_ == nullptr) return false;
+  bool strange = false;
   for (const Tree& child : tree_->children) {
     if (std::ranges::find(known_, child.key) != known_.end()) continue;
     problem(child.key_place, child.key, "unknown key" + config::did_you_mean(config::nearest_word(child.key, known_)));
+    strange = true;
   }
+  return strange;
 }
 
 void Section::problem(const config::Place& place, std::string_view key, std::string_view sentence) {

@@ -24,8 +24,8 @@ class Section {
   bool read(std::string_view key, T& out, const config::Allowed& allowed = {});
   /// "120 s", "2 min", "1 h", or a number of seconds; more than 0.
   bool read_duration(std::string_view key, double& seconds);
-  /// Tells of unknown keys; to be called when all known ones were asked for.
-  void finish();
+  /// Tells of unknown keys; to be called when all known ones were asked for. Whether there were any.
+  bool finish();
 
   bool has(std::string_view key) const { return tree_ != nullptr && tree_->find(key) != nullptr; }
   void problem(const config::Place& place, std::string_view key, std::string_view sentence);
