@@ -51,6 +51,8 @@ TEST(Expression, ComparisonsWithSomethingInactiveAreFalse) {
   for (const char* op : {"==", "!=", "<", "<=", ">", ">="}) {
     const Expression expression(fmt::format("model.layers * 2 + 1 {} 5", op), dimensions());
     EXPECT_FALSE(expression.holds({0, 0, kInactive, 0, 0, 0, 0})) << op;
+    const Expression not_so(fmt::format("not model.layers * 2 + 1 {} 5", op), dimensions());
+    EXPECT_TRUE(not_so.holds({0, 0, kInactive, 0, 0, 0, 0})) << op;
   }
   EXPECT_FALSE(holds("$op[1] == conv") || holds("$op[1] != conv") || holds("$op[1] in [conv, sgd]") || holds("$op[0] != $op[1]"));
   const Point untied{0, 0.1, 3, 2, kInactive, 0, 0};

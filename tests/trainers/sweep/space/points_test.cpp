@@ -23,8 +23,8 @@ SweepConfig sweep() {
   std::ofstream(base) << "seed: 1\n";
   return parse_sweep("sweep: {base: " + base + R"(}
 space:
-  "model.hidden[i]": {int: [4, 512], log: true, for: "i < $depth"}
   optim.nesterov: {choice: [true, false], when: "model.hidden[1] > 40"}    # puts hidden[1] before hidden[0]
+  "model.hidden[i]": {int: [4, 512], log: true, for: "i < $depth"}
   $depth:         {int: [1, 12]}
   optim.lr:       {float: [1e-9, 10], log: true}
   optim.name:     {choice: [sgd, adamw]}

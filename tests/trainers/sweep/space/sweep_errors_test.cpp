@@ -63,6 +63,7 @@ TEST(SweepErrors, OfTheSpace) {
       {"$x: {float: [0, 1], log: true}", "3:16: $x.float: with log: true low must be greater than 0"},
       {"data.batch: {float: [1, 2]}", "3:16: data.batch.float: data.batch is a whole number: write int"},
       {"data.batch: {int: [1, 2.5]}", "3:25: data.batch.int: expected a whole number, found '2.5'"},
+      {"$x: {int: [0, 1e16]}", "3:17: $x.int: expected a whole number, found '1e16'"},
       {"optim.name: {int: [1, 2]}", "3:16: optim.name.int: optim.name is one of sgd, adam, adamw, adagrad: write choice"},
       {"optim.nesterov: {float: [0, 1]}", "3:20: optim.nesterov.float: optim.nesterov is true or false: write choice"},
       {"optim.name: {choice: [sgd, adamv]}",
@@ -96,6 +97,8 @@ TEST(SweepErrors, OfConditions) {
       {"optim.momentum: {float: [0, 0.9], when: \"optim.lr * 2 > 0.2 + optim.lr\"}", "7:43: optim.momentum.when: can never hold"},
       {"optim.momentum: {float: [0, 0.9], when: \"optim.nesterov and optim.name == adamw\"}",
        "7:43: optim.momentum.when: can never hold"},
+      {"optim.momentum: {float: [0, 0.9], when: \"not optim.name in [sgd, adamw]\"}", "7:43: optim.momentum.when: can never hold"},
+      {"optim.momentum: {float: [0, 0.9], when: \"not optim.nesterov in [true, false]\"}", "accepted"},   // when it is not active
       {"optim.momentum: {float: [0, 0.9], when: \"1 > 2\"}", "7:43: optim.momentum.when: can never hold"},
       {"optim.momentum: {float: [0, 0.9], when: \"optim.momentum > 0.5\"}",
        "7:43: optim.momentum.when: depends on itself: optim.momentum -> optim.momentum"},
