@@ -5,6 +5,7 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <set>
 #include <utility>
 
 #include "tugline/core/config/nearest.hpp"
@@ -31,9 +32,8 @@ class ExpressionParser {
     const Operand whole = disjunction();
     if (!at_end()) fail(at_, fmt::format("unexpected '{}'", text_.substr(at_, 1)));
     out_.root_ = truth(whole).node;
-    std::ranges::sort(out_.dimensions_);
-    const auto repeated = std::ranges::unique(out_.dimensions_);
-    out_.dimensions_.erase(repeated.begin(), repeated.end());
+    const std::set<std::size_t> sorted(out_.dimensions_.begin(), out_.dimensions_.end());
+    out_.dimensions_.assign(sorted.begin(), sorted.end());
   }
 
  private:

@@ -2,7 +2,6 @@
 #include "tugline/trainers/sweep/space/points.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <boost/json/value.hpp>
@@ -10,7 +9,6 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <ranges>
 
 #include "tugline/core/config/scalar.hpp"
 #include "tugline/core/error.hpp"
@@ -65,8 +63,9 @@ Point completed(const Space& space, const PartialPoint& partial, std::uint64_t s
     Point point(space.size());
     for (std::size_t d = 0; d < space.size(); ++d) point[d] = partial[d].value_or(from_unit(space.dimensions()[d], unit[d]));
     point = space.without_inactive(std::move(point));
-    const auto keeps = [&](std::size_t d) { return !partial[d] || std::isnan(*partial[d]) || !std::isnan(point[d]); };
-    const bool kept = std::ranges::all_of(std::views::iota(std::size_t{0}, space.size()), keeps);
+    const bool kept = std::ranges::equal(partial, point, [](const std::optional<double>& given, double value) {
+      return !given || std::isnan(*given) || !std::isnan(value);
+    });
     if (kept && !space.is_forbidden(point)) return point;
   }
   throw ConfigError(fmt::format("forbid leaves nothing: none of {} draws completes a given point", kDrawAttempts));
@@ -89,7 +88,8 @@ std::vector<std::string> overrides(const Space& space, const Point& point) {
   }
   std::vector<std::string> texts;
   for (const auto& [key, elements, list] : settings) {
-    const std::string value = fmt::format("{}", fmt::join(std::views::values(elements), ","));
+    std::string value;
+    for (const auto& [element, text] : elements) value += (value.empty() ? "" : ",") + text;
     texts.push_back(list ? fmt::format("{}=[{}]", key, value) : fmt::format("{}={}", key, value));
   }
   return texts;
