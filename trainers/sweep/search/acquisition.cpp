@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <utility>
 
@@ -13,13 +12,11 @@
 namespace tugline::sweep {
 namespace {
 
-double env(const char* name, double d) { const char* v = std::getenv(name); return v ? std::atof(v) : d; }
-const std::size_t kEverywhere = env("NEV", 1000), kNear = env("NNE", 100);   // proposals: of the whole space, and around each promising point
-const std::size_t kClimbers = env("NCL", 4);                      // of each kind
+constexpr std::size_t kEverywhere = 1000, kNear = 100;   // proposals: of the whole space, and around each promising point
+constexpr std::ptrdiff_t kClimbers = 4;                 // of each kind
 constexpr std::int64_t kAllPoints = 2048;                // a finite space with no more is looked at whole
 constexpr std::int64_t kFewLevels = 32;                  // a whole number with more is climbed like a real one
-const int kGradientSteps = env("NGR", 40);
-constexpr int kRounds = 3, kChanges = 20;
+constexpr int kGradientSteps = 40, kRounds = 3, kChanges = 20;
 constexpr double kNever = -std::numeric_limits<double>::infinity();
 
 bool is_smooth(const Dimension& dimension) {
@@ -109,29 +106,31 @@ void AcquisitionSearch::score(std::vector<Candidate>& candidates) const {
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     const auto k = static_cast<Eigen::Index>(i);
     const bool open = !taken_.contains(points[i]) && !space_.is_forbidden(points[i]);
-    candidates[i].score = open ? std::log(beliefs.deviation[k]) + log_improvement((best_ - beliefs.mean[k]) / beliefs.deviation[k]).value : kNever;
+    const double z = (best_ - beliefs.mean[k]) / beliefs.deviation[k];
+    candidates[i].score = open ? std::log(beliefs.deviation[k]) + log_improvement(z).value : kNever;
   }
 }
 
-bool AcquisitionSearch::climb_by_gradient(Candidate& candidate) const {
+void AcquisitionSearch::climb_by_gradient(Candidate& candidate) const {
   std::vector<std::size_t> smooth;
   for (std::size_t d = 0; d < space_.size(); ++d) {
     if (is_smooth(space_.dimensions()[d]) && !std::isnan(candidate.point[d])) smooth.push_back(d);
   }
-  if (smooth.empty()) return false;
+  if (smooth.empty()) return;
   const auto n = static_cast<Eigen::Index>(smooth.size());
   const Vector base = encoding_.encode(std::span(&candidate.point, 1)).row(0);
+  const auto column = [&](Eigen::Index i) { return encoding_.column(smooth[static_cast<std::size_t>(i)]); };
   Vector start(n);
-  for (Eigen::Index i = 0; i < n; ++i) start[i] = base[encoding_.column(smooth[static_cast<std::size_t>(i)])];
+  for (Eigen::Index i = 0; i < n; ++i) start[i] = base[column(i)];
   const Differentiable objective = [&](const Vector& u, Vector& gradient) {
     Vector x = base;
-    for (Eigen::Index i = 0; i < n; ++i) x[encoding_.column(smooth[static_cast<std::size_t>(i)])] = u[i];
+    for (Eigen::Index i = 0; i < n; ++i) x[column(i)] = u[i];
     const Belief belief = process_.at_point(x);
     const double z = (best_ - belief.mean) / belief.deviation;
     const LogImprovement improvement = log_improvement(z);
-    const Vector slope = belief.deviation_slope / belief.deviation -
-                         improvement.slope / belief.deviation * (belief.mean_slope + z * belief.deviation_slope);
-    for (Eigen::Index i = 0; i < n; ++i) gradient[i] = -slope[encoding_.column(smooth[static_cast<std::size_t>(i)])];
+    const Vector z_slope = -(belief.mean_slope + z * belief.deviation_slope) / belief.deviation;
+    const Vector slope = belief.deviation_slope / belief.deviation + improvement.slope * z_slope;
+    for (Eigen::Index i = 0; i < n; ++i) gradient[i] = -slope[column(i)];
     return -std::log(belief.deviation) - improvement.value;
   };
   const Minimum found = minimise(objective, start, {Vector::Zero(n), Vector::Ones(n)}, kGradientSteps);
@@ -139,9 +138,7 @@ bool AcquisitionSearch::climb_by_gradient(Candidate& candidate) const {
   for (Eigen::Index i = 0; i < n; ++i) unit[smooth[static_cast<std::size_t>(i)]] = found.x[i];
   std::vector<Candidate> moved{made(std::move(unit))};
   score(moved);
-  if (!(moved[0].score > candidate.score)) return false;
-  candidate = std::move(moved[0]);
-  return true;
+  if (moved[0].score > candidate.score) candidate = std::move(moved[0]);
 }
 
 std::vector<AcquisitionSearch::Candidate> AcquisitionSearch::neighbours(const Candidate& candidate) const {
@@ -150,8 +147,8 @@ std::vector<AcquisitionSearch::Candidate> AcquisitionSearch::neighbours(const Ca
     const Dimension& dimension = space_.dimensions()[d];
     if (dimension.kind == Dimension::Kind::real || std::isnan(candidate.point[d])) continue;
     const double here = candidate.point[d];
-    const bool jumps = dimension.levels() <= kFewLevels;
-    for (double value = jumps ? dimension.low : std::max(here - 2, dimension.low); value <= (jumps ? dimension.high : std::min(here + 2, dimension.high)); ++value) {
+    const double reach = dimension.levels() <= kFewLevels ? dimension.high - dimension.low : 2;
+    for (double value = std::max(here - reach, dimension.low); value <= std::min(here + reach, dimension.high); ++value) {
       if (value == here) continue;
       std::vector<double> unit = candidate.unit;
       unit[d] = to_unit(dimension, value);
@@ -177,25 +174,27 @@ bool AcquisitionSearch::climb_by_changes(Candidate& candidate) const {
 
 void AcquisitionSearch::climb(Candidate& candidate) const {
   for (int round = 0; round < kRounds; ++round) {
-    const bool smoothly = climb_by_gradient(candidate);
-    if (!climb_by_changes(candidate)) return;
-    (void)smoothly;
+    climb_by_gradient(candidate);
+    if (!climb_by_changes(candidate)) return;   // a gradient's end is its own end
   }
 }
 
 Point AcquisitionSearch::maximise(std::span<const Point> promising, Random& random) const {
-  const bool whole = count_points(space_) <= kAllPoints;
-  std::vector<Candidate> candidates = whole ? all_points() : proposals(promising, random);
-  score(candidates);
   const auto better = [](const Candidate& a, const Candidate& b) { return a.score > b.score; };
-  const auto middle = whole ? candidates.end() : candidates.begin() + static_cast<std::ptrdiff_t>(kEverywhere);
+  if (count_points(space_) <= kAllPoints) {
+    std::vector<Candidate> all = all_points();
+    score(all);
+    std::stable_sort(all.begin(), all.end(), better);
+    return all[0].score > kNever ? all[0].point : Point{};
+  }
+  std::vector<Candidate> candidates = proposals(promising, random);
+  score(candidates);
+  const auto middle = candidates.begin() + static_cast<std::ptrdiff_t>(kEverywhere);
   std::stable_sort(candidates.begin(), middle, better);
   std::stable_sort(middle, candidates.end(), better);
-  std::vector<Candidate> climbers(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(std::min(candidates.size(), whole ? 1 : kClimbers)));
-  climbers.insert(climbers.end(), middle, middle + std::min<std::ptrdiff_t>(candidates.end() - middle, static_cast<std::ptrdiff_t>(kClimbers)));
-  if (!whole) {
-    for (Candidate& climber : climbers) climb(climber);
-  }
+  std::vector<Candidate> climbers(candidates.begin(), candidates.begin() + kClimbers);
+  climbers.insert(climbers.end(), middle, std::min(middle + kClimbers, candidates.end()));
+  for (Candidate& climber : climbers) climb(climber);
   std::stable_sort(climbers.begin(), climbers.end(), better);
   return climbers[0].score > kNever ? climbers[0].point : Point{};
 }

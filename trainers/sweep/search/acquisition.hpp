@@ -43,7 +43,7 @@ class AcquisitionSearch {
   std::vector<double> near(const Point& point, Random& random) const;
   void score(std::vector<Candidate>& candidates) const;
   void climb(Candidate& candidate) const;
-  bool climb_by_gradient(Candidate& candidate) const;
+  void climb_by_gradient(Candidate& candidate) const;
   bool climb_by_changes(Candidate& candidate) const;
 
   const Space& space_;

@@ -2,8 +2,8 @@
 #include "tugline/trainers/sweep/search/gp.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
+#include <iterator>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -17,12 +17,60 @@
 namespace tugline::sweep {
 namespace {
 
-constexpr std::int64_t kStartup = 10;                         // trials that are not chosen by the process
+constexpr std::int64_t kStartup = 10;                          // trials that are not chosen by the process
 constexpr std::size_t kLeastFinished = 4;
-constexpr std::size_t kMostPoints = 300, kMostFitted = 150;   // the cost of a suggestion grows with their cube
-constexpr std::size_t kPromising = 5;
-constexpr int kAttempts = 10000;
+constexpr std::size_t kMostPoints = 300, kMostFitted = 150;    // the cost of a suggestion grows with their cubes
+constexpr std::size_t kPromising = 5;                          // of the best points: what is looked around of
+constexpr std::int64_t kExplores = 4;                          // every so many trials
+constexpr std::int64_t kProbes = 256;                          // points that tell how little is known anywhere
+constexpr int kAttempts = 1000;
 constexpr std::uint64_t kProposals = std::uint64_t{1} << 32;   // a stream beside those of Space::draw
+
+/// The finished trials to learn from, best first; failed ones have the worst value.
+struct Lessons {
+  std::vector<Point> points;
+  Vector values;
+
+  explicit Lessons(std::span<const Observation> history);
+};
+
+/// The trials that have ended; if they are too many half of them are the best, the others the newest.
+std::vector<Observation> worth_learning(std::span<const Observation> history) {
+  std::vector<Observation> finished;
+  std::copy_if(history.begin(), history.end(), std::back_inserter(finished), [](const auto& trial) { return !trial.is_running(); });
+  const auto by_value = [](const Observation& a, const Observation& b) { return a.value < b.value; };
+  std::stable_sort(finished.begin(), finished.end(), by_value);
+  if (finished.size() <= kMostPoints) return finished;
+  const auto kept = finished.begin() + kMostPoints / 2;
+  std::sort(kept, finished.end(), [](const auto& a, const auto& b) { return a.number > b.number; });
+  finished.resize(kMostPoints);
+  std::stable_sort(kept, finished.end(), by_value);
+  return finished;
+}
+
+Lessons::Lessons(std::span<const Observation> history) {
+  const std::vector<Observation> trials = worth_learning(history);
+  values.resize(static_cast<Eigen::Index>(trials.size()));
+  double worst = 0;   // of those before, which are no worse
+  for (std::size_t i = 0; i < trials.size(); ++i) {
+    if (!trials[i].has_failed()) worst = trials[i].value;
+    points.push_back(trials[i].point);
+    values[static_cast<Eigen::Index>(i)] = worst;
+  }
+}
+
+/// Every k-th of them: a sample of good and bad ones, the best among them.
+TrainingSet thinned(const TrainingSet& data) {
+  TrainingSet sample = data;
+  const Eigen::Index n = data.values.size(), most = std::min<Eigen::Index>(n, kMostFitted);
+  for (Eigen::Index i = 0; i < most; ++i) {
+    sample.x.row(i) = data.x.row(i * n / most);
+    sample.values[i] = data.values[i * n / most];
+  }
+  sample.x.conservativeResize(most, Eigen::NoChange);
+  sample.values.conservativeResize(most);
+  return sample;
+}
 
 class GpSearch : public Search {
  public:
@@ -33,44 +81,13 @@ class GpSearch : public Search {
 
  private:
   Point draw(std::int64_t number, const PointSet& taken) const;
+  double aim(std::int64_t number, const GaussianProcess& process, const std::vector<Point>& known) const;
 
   const Space& space_;
   PointEncoding encoding_;
   std::uint64_t seed_;
   Startup startup_;
 };
-
-/// The finished trials to learn from, best first; failed ones have the worst value.
-struct Lessons {
-  std::vector<Point> points;
-  std::vector<double> values;
-
-  Lessons(std::span<const Observation> history, std::size_t most);
-};
-
-Lessons::Lessons(std::span<const Observation> history, std::size_t most) {
-  std::vector<Observation> finished;
-  double worst = -std::numeric_limits<double>::infinity();
-  for (const Observation& observation : history) {
-    if (observation.is_running()) continue;
-    finished.push_back(observation);
-    if (!observation.has_failed()) worst = std::max(worst, observation.value);
-  }
-  for (Observation& observation : finished) {
-    if (observation.has_failed()) observation.value = std::isinf(worst) ? 0 : worst;
-  }
-  std::stable_sort(finished.begin(), finished.end(), [](const auto& a, const auto& b) { return a.value < b.value; });
-  if (finished.size() > most) {   // half of them the best, the rest the newest
-    const auto kept = finished.begin() + static_cast<std::ptrdiff_t>(most / 2);
-    std::stable_sort(kept, finished.end(), [](const auto& a, const auto& b) { return a.number > b.number; });
-    finished.resize(most);
-    std::stable_sort(kept, finished.end(), [](const auto& a, const auto& b) { return a.value < b.value; });
-  }
-  for (const Observation& observation : finished) {
-    points.push_back(observation.point);
-    values.push_back(observation.value);
-  }
-}
 
 Point GpSearch::draw(std::int64_t number, const PointSet& taken) const {
   Point allowed;
@@ -80,33 +97,38 @@ Point GpSearch::draw(std::int64_t number, const PointSet& taken) const {
     if (!taken.contains(point)) return point;
     if (allowed.empty()) allowed = std::move(point);
   }
-  if (allowed.empty()) throw ConfigError("the search space seems to be forbidden altogether: no point is allowed among many drawn from it");
+  if (allowed.empty()) throw ConfigError("no point of the search space is allowed among " + std::to_string(kAttempts) + " drawn from it");
   return allowed;
 }
 
-Vector vector_of(const std::vector<double>& values) { return Eigen::Map<const Vector>(values.data(), static_cast<Eigen::Index>(values.size())); }
+/// What a new point is to improve on. Now and then it is more than the best: a process that is too sure of itself sees nothing to gain but
+/// close to the best, and would never learn better (Jones 2001, varying targets).
+double GpSearch::aim(std::int64_t number, const GaussianProcess& process, const std::vector<Point>& known) const {
+  const double best = process.at(encoding_.encode(known)).mean.minCoeff();
+  if (number % kExplores != 0) return best;
+  std::vector<Point> probes;
+  for (std::int64_t i = 0; i < kProbes; ++i) probes.push_back(space_.draw(~seed_, i));
+  return best - process.at(encoding_.encode(probes)).deviation.maxCoeff();
+}
 
 Point GpSearch::suggest(std::int64_t number, std::span<const Observation> history) {
   PointSet taken;
   std::vector<Point> running;
-  for (const Observation& observation : history) {
-    taken.insert(observation.point);
-    if (observation.is_running()) running.push_back(observation.point);
+  for (const Observation& trial : history) {
+    taken.insert(trial.point);
+    if (trial.is_running()) running.push_back(trial.point);
   }
-  const Lessons lessons(history, kMostPoints);
+  const Lessons lessons(history);
   if (number < kStartup || lessons.points.size() < kLeastFinished) return startup_ ? startup_(number) : draw(number, taken);
-  const Matrix x = encoding_.encode(lessons.points);
-  const Lessons sample(history, kMostFitted);
-  const Hyperparameters learned = fit(encoding_.layout(), TrainingSet(encoding_.encode(sample.points), vector_of(sample.values)));
-  const TrainingSet data(x, vector_of(lessons.values));
-  GaussianProcess process(learned, data.x, OutputWarp(data.values, learned.bend()).t);
-  if (!running.empty()) process = process.with_believed(encoding_.encode(running));
+  const TrainingSet data(encoding_.encode(lessons.points), lessons.values);
+  const Hyperparameters learned = fit(encoding_.layout(), thinned(data));
+  const GaussianProcess finished(learned, data.x, OutputWarp(data.values, learned.bend()).t);
+  const GaussianProcess process = running.empty() ? finished : finished.with_believed(encoding_.encode(running));
   std::vector<Point> known = lessons.points;
   known.insert(known.end(), running.begin(), running.end());
-  const double best = process.at(encoding_.encode(known)).mean.minCoeff();
+  const std::span promising(lessons.points.data(), std::min(kPromising, lessons.points.size()));
   Random random(seed_, Purpose::search, static_cast<std::uint64_t>(number), kProposals);
-  const std::size_t promising = std::min(kPromising, lessons.points.size());
-  Point found = AcquisitionSearch(space_, encoding_, process, best, taken).maximise(std::span(lessons.points.data(), promising), random);
+  Point found = AcquisitionSearch(space_, encoding_, process, aim(number, process, known), taken).maximise(promising, random);
   return found.empty() ? draw(number, taken) : found;
 }
 

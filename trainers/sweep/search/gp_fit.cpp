@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <numbers>
 #include <utility>
@@ -19,16 +18,15 @@ struct Prior {
   double mean, deviation, low, high;
 };
 
-double env(const char* name, double d) { const char* v = std::getenv(name); return v ? std::atof(v) : d; }
-
 /// Hvarfner et al. 2024: typical distances grow with the root of the number of dimensions, so length scales do.
 Prior length_scale_prior(int scales) {
-  static const double m = env("LSM", std::numbers::sqrt2), s = env("LSS", std::numbers::sqrt3);
-  return {m + 0.5 * std::log(static_cast<double>(scales)), s, std::log(1e-2), std::log(1e3)};
+  return {std::numbers::sqrt2 + 0.5 * std::log(static_cast<double>(scales)), std::numbers::sqrt3, std::log(0.01), std::log(1000.0)};
 }
-const Prior kNoise{env("NOM", -12), env("NOS", 4), env("NOL", std::log(1e-8)), 0};
-const Prior kBend{env("BEM", 1), env("BES", 2), env("BEL", std::log(1e-4)), env("BEH", std::log(1e3))};
-const Prior kWarp{0, env("WAS", 0.5), std::log(0.1), std::log(10.0)};
+const Prior kNoise{-12, 4, std::log(1e-8), 0};   // without noise the kernel of close points would be singular
+const Prior kBend{1, 2, std::log(1e-4), std::log(1e3)};
+const Prior kWarp{0, 0.5, std::log(0.1), std::log(10.0)};
+constexpr int kEvaluations = 60;
+constexpr double kWarpGain = 4;   // in the logarithm of the posterior: a warp that explains less is not worth its freedom
 
 Prior prior_of(const Hyperparameters& h, Eigen::Index i) {
   if (i < h.noise_index()) return length_scale_prior(h.layout.scales);
@@ -96,32 +94,43 @@ double negative_log_posterior(const Hyperparameters& at, const TrainingSet& data
   return value;
 }
 
-Hyperparameters fit(const KernelLayout& layout, const TrainingSet& data) {
-  Hyperparameters best{layout, {}};
-  Box box{Vector(best.size()), Vector(best.size())};
-  Vector middle(best.size());
-  for (Eigen::Index i = 0; i < best.size(); ++i) {
-    const Prior prior = prior_of(best, i);
+namespace {
+
+struct Fitted {
+  Hyperparameters at;
+  double value;
+};
+
+Fitted fit_from(const Hyperparameters& start, const TrainingSet& data) {
+  Box box{Vector(start.size()), Vector(start.size())};
+  for (Eigen::Index i = 0; i < start.size(); ++i) {
+    const Prior prior = prior_of(start, i);
     box.low[i] = prior.low;
     box.high[i] = prior.high;
-    middle[i] = prior.mean;
   }
   const Differentiable objective = [&](const Vector& theta, Vector& gradient) {
-    return negative_log_posterior({layout, theta}, data, &gradient);
+    return negative_log_posterior({start.layout, theta}, data, &gradient);
   };
-  static const int evals = static_cast<int>(env("FITEV", 60));
-  double least = std::numeric_limits<double>::infinity();
-  for (const double shorter : {1.0, 0.1}) {
-    Vector start = middle;
-    start.head(layout.scales).array() += std::log(shorter);
-    const Minimum found = minimise(objective, start, box, evals);
-    if (found.value < least) {
-      least = found.value;
-      best.theta = found.x;
-    }
-  }
-  if (env("DBG", 0)) { std::fprintf(stderr, "n %ld f %.3f th", (long)data.x.rows(), least); for (double v : best.theta) std::fprintf(stderr, " %.2f", v); std::fprintf(stderr, "\n"); }
-  return best;
+  const Minimum found = minimise(objective, start.theta, box, kEvaluations);
+  return {{start.layout, found.x}, found.value};
+}
+
+}  // namespace
+
+Hyperparameters fit(const KernelLayout& layout, const TrainingSet& data) {
+  Hyperparameters start{layout, {}};
+  std::fill(start.layout.warp.begin(), start.layout.warp.end(), -1);
+  start.layout.warps = 0;
+  start.theta.resize(start.size());
+  for (Eigen::Index i = 0; i < start.size(); ++i) start.theta[i] = prior_of(start, i).mean;
+  Fitted best = fit_from(start, data);
+  start.theta.head(layout.scales).array() += std::log(0.1);
+  if (Fitted shorter = fit_from(start, data); shorter.value < best.value) best = std::move(shorter);
+  if (layout.warps == 0) return best.at;
+  Hyperparameters warped{layout, Vector::Zero(Hyperparameters{layout, {}}.size())};
+  warped.theta.head(best.at.size()) = best.at.theta;
+  Fitted bent = fit_from(warped, data);
+  return bent.value < best.value - kWarpGain ? bent.at : best.at;
 }
 
 }  // namespace tugline::sweep

@@ -28,7 +28,8 @@ struct TrainingSet {
 /// variance is integrated out (inverse-gamma prior), and so is a constant mean.
 double negative_log_posterior(const Hyperparameters& at, const TrainingSet& data, Vector* gradient);
 
-/// Where that is least, as found from a few fixed starts: a pure function of the data.
+/// Where that is least, as found from a few fixed starts: a pure function of the data. Inputs are warped only where that pays: the result's
+/// layout has no warps otherwise.
 Hyperparameters fit(const KernelLayout& layout, const TrainingSet& data);
 
 }  // namespace tugline::sweep

@@ -18,7 +18,8 @@ struct Minimum {
   double value;
 };
 
-/// The best point seen by a gradient search (NLopt's L-BFGS; Liu & Nocedal 1989) from `start` with so many evaluations at most. Deterministic.
+/// The best point that a gradient search sees (NLopt's L-BFGS; Liu & Nocedal 1989), from `start` with so many evaluations at most.
+/// Deterministic. `function` must not throw.
 Minimum minimise(const Differentiable& function, const Eigen::VectorXd& start, const Box& box, int evaluations);
 
 }  // namespace tugline::sweep

@@ -2,25 +2,17 @@
 #include "tugline/trainers/sweep/search/point_encoding.hpp"
 
 #include <cmath>
-#include <cstdlib>
 #include <numbers>
 
 namespace tugline::sweep {
-namespace {
-
-double activity() { static const double a = std::getenv("ACT") ? std::atof(std::getenv("ACT")) : 0.5; return a; }
-
-}  // namespace
-
 PointEncoding::PointEncoding(const Space& space) : space_(&space) {
-  static const bool warping = std::getenv("WARP") && std::atoi(std::getenv("WARP"));
   for (const Dimension& dimension : space.dimensions()) {
     const bool numeric = dimension.kind != Dimension::Kind::choice;
     const auto columns = static_cast<std::size_t>(numeric ? 1 : dimension.levels());
     first_.push_back(static_cast<Eigen::Index>(layout_.scale.size()));
     layout_.scale.insert(layout_.scale.end(), columns + (dimension.parents.empty() ? 0 : 1), layout_.scales);
     layout_.warp.resize(layout_.scale.size(), -1);
-    if (numeric && warping) layout_.warp[static_cast<std::size_t>(first_.back())] = layout_.warps++;
+    if (numeric) layout_.warp[static_cast<std::size_t>(first_.back())] = layout_.warps++;
     ++layout_.scales;
   }
 }
@@ -31,7 +23,7 @@ void PointEncoding::encode_dimension(std::size_t d, double value, Eigen::Ref<Eig
   if (numeric) row[first_[d]] = active ? to_unit(dimension, value) : 0.5;
   if (!numeric && active) row[first_[d] + static_cast<Eigen::Index>(value)] = 1 / std::numbers::sqrt2;
   const Eigen::Index columns = numeric ? 1 : dimension.levels();
-  if (active && !dimension.parents.empty()) row[first_[d] + columns] = activity();
+  if (active && !dimension.parents.empty()) row[first_[d] + columns] = 1;
 }
 
 Matrix PointEncoding::encode(std::span<const Point> points) const {
