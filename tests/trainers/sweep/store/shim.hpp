@@ -30,7 +30,7 @@ struct Stall {};
 /// Everything that happens is a function of the seed.
 class Shim {
  public:
-  explicit Shim(std::uint64_t seed);
+  explicit Shim(std::uint64_t seed, bool with_faults = true);
   ~Shim();
 
   /// Runs all programs, each with its own files and clock, until all have returned. False: they did not within `most_steps`.
@@ -41,6 +41,7 @@ class Shim {
   const Clock& calm_clock();
 
   const FaultCounts& faults() const { return faults_; }
+  std::int64_t calls = 0, writes = 0;   ///< of all clients: of anything; of write_new()
 
  private:
   class Client;

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tugline/trainers/sweep/store/trial_store.hpp"
+
+#include <gtest/gtest.h>
+
+#include <iostream>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "tugline/core/error.hpp"
+#include "tugline/tests/trainers/sweep/store/shim.hpp"
+
+namespace tugline::sweep {
+namespace {
+
+class StillClock final : public Clock {
+ public:
+  double seconds() const override { return now; }
+  double now = 1;
+};
+
+class OneStore : public testing::Test {
+ protected:
+  TrialStore open(const std::string& worker) { return TrialStore(files_, "/sweep", {.worker = worker, .lease_seconds = 10}, clock_); }
+
+  Shim shim_{0};
+  Files& files_ = shim_.calm_files();
+  StillClock clock_;
+};
+
+TEST_F(OneStore, ATakenOverClaimIsLostAndItsEndRefused) {
+  TrialStore dead = open("dead"), heir = open("heir");
+  const auto old = dead.append(0, "decision");
+  heir.refresh();
+  EXPECT_FALSE(heir.take_over(0));
+  clock_.now += 10;
+  files_.append("/sweep/tmp/dead_7_000001.0", "left behind");
+  EXPECT_TRUE(dead.holds(*old));
+  const auto claim = heir.take_over(0);
+  ASSERT_TRUE(claim);
+  EXPECT_EQ(claim->attempt, 2);
+  EXPECT_FALSE(dead.holds(*old));
+  EXPECT_FALSE(dead.finish(*old, {.final = true, .content = "late"}));
+  EXPECT_TRUE(heir.finish(*claim, {.final = false, .content = "paused"}));
+  EXPECT_TRUE(heir.finish(*claim, {.final = false, .content = "paused"})) << "the same call again";
+  EXPECT_FALSE(heir.finish(*claim, {.final = false, .content = "other"}));
+  dead.refresh();
+  EXPECT_EQ(dead.job(0).state, Job::State::open);
+  EXPECT_EQ(dead.job(0).ends.size(), 1u);
+  EXPECT_TRUE(files_.list("/sweep/tmp").empty());
+}
+
+TEST_F(OneStore, AClaimsOwnLeaseNeedsNoBeatsAndAnotherProcessMayFinishIt) {
+  TrialStore ask = open("ask"), tell = open("tell");
+  ASSERT_TRUE(ask.append(0, "a", 30.0) && ask.append(1, "b", 30.0));
+  tell.refresh();
+  clock_.now += 29;
+  EXPECT_FALSE(tell.can_be_taken(0)) << "its worker has been silent for more than its own lease";
+  ASSERT_TRUE(tell.newest_claim(1));
+  EXPECT_TRUE(tell.finish(*tell.newest_claim(1), {.final = true, .content = "told"}));
+  ask.beat();
+  clock_.now += 1;
+  EXPECT_TRUE(tell.can_be_taken(0)) << "its worker beats, but the lease has passed";
+  EXPECT_FALSE(tell.can_be_taken(1));
+  ask.refresh();
+  EXPECT_EQ(ask.job(1).state, Job::State::ended);
+  EXPECT_FALSE(tell.newest_claim(1));
+}
+
+TEST_F(OneStore, NextNumberAndRefreshDoNotReadAllOver) {
+  TrialStore store = open("w");
+  constexpr std::int64_t kJobs = 3000;
+  for (std::int64_t i = 0; i < kJobs; ++i) store.finish(*store.append(i, "d"), {.final = true, .content = "r"});
+  TrialStore late = open("late");
+  shim_.calls = 0;
+  EXPECT_EQ(late.next_number(), kJobs);
+  EXPECT_LE(shim_.calls, 25);   // 2 log2(3000)
+  late.refresh();
+  EXPECT_EQ(late.size(), kJobs);
+  shim_.calls = 0;
+  late.refresh();
+  EXPECT_LE(shim_.calls, 2);
+  ASSERT_TRUE(store.reopen(77, "why"));
+  late.refresh();
+  EXPECT_EQ(late.job(77).state, Job::State::open);
+  EXPECT_THROW(late.append(kJobs + 1, "d"), Error);
+}
+
+/// Of many that want the next number most see that another is at it, and write nothing.
+TEST(Racing, WritesLittleInVain) {
+  Shim shim(1, false);
+  constexpr std::int64_t kJobs = 100;
+  int names = 0;
+  const Shim::Program program = [&](Files& files, const Clock& clock, Random&) {
+    TrialStore store(files, "/sweep", {.worker = fmt::format("w{}", names++)}, clock);
+    for (std::int64_t number = 0; number < kJobs; number = store.next_number()) store.append(number, "d");
+  };
+  ASSERT_TRUE(shim.run(std::vector(64, program), 1'000'000));
+  std::cout << shim.writes << " writes for " << kJobs << " jobs" << std::endl;
+  EXPECT_LE(shim.writes, 6 * kJobs);   // not 64
+}
+
+TEST(WorkerId, IsUniqueAndAllowed) {
+  std::set<std::string> names;
+  Shim shim(0);
+  for (int i = 0; i < 100; ++i) names.insert(make_worker_id());
+  EXPECT_EQ(names.size(), 100u);
+  EXPECT_NO_THROW(TrialStore(shim.calm_files(), "/sweep", {.worker = *names.begin()}));
+  EXPECT_THROW(TrialStore(shim.calm_files(), "/sweep", {.worker = "a_b"}), Error);
+}
+
+}  // namespace
+}  // namespace tugline::sweep
