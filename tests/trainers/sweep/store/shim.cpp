@@ -83,7 +83,10 @@ class Shim::Client final : public Files, public Clock {
   }
 
   void make_folder(const fs::path& folder) override { begin("make", folder); }
-  void sync_folder(const fs::path& folder) override { begin("sync", folder); }
+  void sync_folder(const fs::path& folder) override {
+    begin("sync", folder);
+    for (auto& [path, name] : shim_.names_) name.durable = name.durable || path.starts_with(folder.string() + "/");
+  }
 
   void remove(const fs::path& file) override {
     begin("remove", file);
@@ -187,6 +190,10 @@ void Shim::yield(int client) {
 Files& Shim::calm_files() {
   calm_ = true;
   return *calm_client_;
+}
+
+void Shim::cut_power() {
+  std::erase_if(names_, [](const auto& name) { return !name.second.durable; });
 }
 
 const Clock& Shim::calm_clock() { return *calm_client_; }

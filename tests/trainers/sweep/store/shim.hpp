@@ -39,6 +39,8 @@ class Shim {
   /// Without faults, at once: for whoever looks at what came of it.
   Files& calm_files();
   const Clock& calm_clock();
+  /// Names that nobody made durable are gone.
+  void cut_power();
 
   const FaultCounts& faults() const { return faults_; }
   std::int64_t calls = 0, writes = 0;   ///< of all clients: of anything; of write_new()
@@ -51,6 +53,7 @@ class Shim {
   };
   struct Name {
     std::shared_ptr<Inode> inode;
+    bool durable = false;
     std::map<int, double> seen_from, listed_from;   // by client, for whom it is late
   };
 

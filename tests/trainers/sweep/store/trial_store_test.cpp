@@ -68,6 +68,23 @@ TEST_F(OneStore, AClaimsOwnLeaseNeedsNoBeatsAndAnotherProcessMayFinishIt) {
   EXPECT_FALSE(tell.newest_claim(1));
 }
 
+TEST_F(OneStore, WhatWasSaidSurvivesAPowerCut) {
+  TrialStore store = open("w");
+  const auto claim = store.append(0, "decision");
+  const auto state_after_cut = [&] {
+    shim_.cut_power();
+    TrialStore reader = open("reader");
+    reader.refresh();
+    return reader.size() == 1 ? std::optional(reader.job(0).state) : std::nullopt;
+  };
+  EXPECT_EQ(state_after_cut(), Job::State::running);
+  ASSERT_TRUE(store.finish(*claim, {.final = true, .content = "result"}));
+  EXPECT_EQ(state_after_cut(), Job::State::ended);
+  ASSERT_TRUE(store.reopen(0, "why"));
+  EXPECT_EQ(state_after_cut(), Job::State::open);
+  EXPECT_FALSE(files_.list("/sweep/again").empty());
+}
+
 TEST_F(OneStore, NextNumberAndRefreshDoNotReadAllOver) {
   TrialStore store = open("w");
   constexpr std::int64_t kJobs = 3000;
