@@ -232,7 +232,8 @@ bool Shim::run(const std::vector<Program>& programs, std::int64_t most_steps) {
     if (++steps > most_steps) stalled_ = true;
     if (stalled_) awake = alive;
     if (awake.empty()) {
-      now_ = (*std::min_element(alive.begin(), alive.end(), [](const auto* a, const auto* b) { return a->awake_from_ < b->awake_from_; }))->awake_from_;
+      const auto first = [](const Client* a, const Client* b) { return a->awake_from_ < b->awake_from_; };
+      now_ = (*std::min_element(alive.begin(), alive.end(), first))->awake_from_;
       continue;
     }
     awake[random_.below(awake.size())]->go_.release();
