@@ -2,11 +2,11 @@
 // The trial store alone: trials per second of processes that claim the next number and finish it at once, each step durable.
 //   bench_store FOLDER [--quick]           prints rows for scripts/bench.sh
 //   bench_store --rate FOLDER PROCESSES SECONDS   prints trials per second
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
@@ -42,7 +42,7 @@ std::int64_t serve(const std::filesystem::path& folder, double end) {
 /// Trials per second. Throws when the store has another number of them than its processes say.
 double rate(const std::filesystem::path& folder, int num_processes, double seconds) {
   std::filesystem::remove_all(folder);
-  void* const memory = ::mmap(nullptr, sizeof(std::atomic<std::int64_t>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const memory = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw Error("no shared memory");
   auto& trials = *new (memory) std::atomic<std::int64_t>(0);
   const double start = Clock::steady().seconds();
@@ -57,14 +57,17 @@ double rate(const std::filesystem::path& folder, int num_processes, double secon
   const double result = static_cast<double>(trials) / (Clock::steady().seconds() - start);
   sweep::TrialStore store(sweep::real_files(), folder, {.worker = "reader"});
   store.refresh();
-  if (!all_well || store.size() != trials) throw Error(fmt::format("{} trials in the store, {} were finished", store.size(), trials.load()));
+  if (!all_well || store.size() != trials) {
+    throw Error(fmt::format("{} trials in the store, {} were finished", store.size(), trials.load()));
+  }
   std::filesystem::remove_all(folder);
   return result;
 }
 
 void print_rate(const std::string& what, std::vector<double> rates, const char* peer, double goal, const char* unit) {
   std::cout << boost::json::serialize(boost::json::object{{"bench", "store"}, {"case", what}, {"value", percentile(rates, 0.5)},
-      {"p10", percentile(rates, 0.1)}, {"p90", percentile(rates, 0.9)}, {"unit", unit}, {"better", "higher"}, {"peer", peer}, {"goal", goal}})
+      {"p10", percentile(rates, 0.1)}, {"p90", percentile(rates, 0.9)}, {"unit", unit}, {"better", "higher"},
+      {"peer", peer}, {"goal", goal}})
             << std::endl;
 }
 

@@ -38,7 +38,8 @@ std::string Chain::why_not(const Entry& entry) const {
     case Entry::Kind::end:
       if (state_ != Job::State::running) return "ends an attempt of a job that nobody holds";
       if (entry.worker == job_.worker && entry.attempt == job_.attempts) return {};
-      return fmt::format("ends attempt {} of {}, but {} holds the job for attempt {}", entry.attempt, entry.worker, job_.worker, job_.attempts);
+      return fmt::format("ends attempt {} of {}, but {} holds the job for attempt {}", entry.attempt, entry.worker, job_.worker,
+                         job_.attempts);
     case Entry::Kind::reopen:
       return state_ == Job::State::ended ? "" : "reopens a job that has not ended";
   }

@@ -55,7 +55,7 @@ Committer::Outcome Committer::commit(const std::filesystem::path& place, std::st
 }
 
 /// False: the place is another's. A link that failed may have been made all the same. The text at the place tells for certain, since it
-/// names the worker and what it does here; where that lookup is late, the count of links does, unless an earlier call's file may be the one.
+/// names the worker and what it does here; where that lookup is late, the count of links does, unless it was an earlier call's file.
 bool Committer::write_and_link(const std::filesystem::path& place, std::string_view text) {
   // Never a name twice: one that could not be removed may be a second name of a committed entry.
   const Temporary temporary(files_, temporaries_ / fmt::format("{}_{}_{}", worker_, written_++, place.filename().string()));
@@ -67,7 +67,8 @@ bool Committer::write_and_link(const std::filesystem::path& place, std::string_v
   const auto count = files_.link_count(temporary.file());
   if (count && *count > 1) return true;
   if (count && error == EEXIST && !was_unsure) return false;
-  throw IoError(fmt::format("cannot link {}: {}{}", place.string(), std::strerror(error), error == EEXIST ? ", and whose it is cannot be seen yet" : ""));
+  throw IoError(fmt::format("cannot link {}: {}{}", place.string(), std::strerror(error),
+                            error == EEXIST ? ", and whose it is cannot be seen yet" : ""));
 }
 
 bool Committer::is_being_written(const std::filesystem::path& place) {

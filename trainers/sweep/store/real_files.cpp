@@ -123,7 +123,9 @@ class RealFiles final : public Files {
   std::vector<std::string> list(const fs::path& folder) override {
     std::vector<std::string> names;
     std::error_code error;
-    for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) names.push_back(at->path().filename().string());
+    for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+      names.push_back(at->path().filename().string());
+    }
     if (error && !is_absent(error.value())) fail("list", folder, error.value());
     std::sort(names.begin(), names.end());
     return names;

@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <set>
+#include <utility>
 
 #include "tugline/core/error.hpp"
 #include "tugline/core/random.hpp"
@@ -255,7 +257,7 @@ std::optional<Claim> TrialStore::newest_claim(std::int64_t number) const {
 
 bool TrialStore::finish(const Claim& claim, const AttemptEnd& end) {
   return impl_->commit({.kind = Entry::Kind::end, .job = claim.job, .position = claim.position + 1, .attempt = claim.attempt,
-                                       .worker = claim.worker, .final = end.final, .content = end.content});
+                        .worker = claim.worker, .final = end.final, .content = end.content});
 }
 
 bool TrialStore::holds(const Claim& claim) { return !impl_->files.exists(impl_->place(claim.job, claim.position + 1)); }
@@ -264,8 +266,8 @@ bool TrialStore::reopen(std::int64_t number, std::string_view why) {
   const Job job = impl_->advanced(number).job();
   if (job.state != Job::State::ended) return false;
   impl_->mark(number, job.length);
-  return impl_->commit({.kind = Entry::Kind::reopen, .job = number, .position = job.length, .attempt = job.attempts, .worker = impl_->worker,
-                        .content = std::string(why)});
+  return impl_->commit({.kind = Entry::Kind::reopen, .job = number, .position = job.length, .attempt = job.attempts,
+                        .worker = impl_->worker, .content = std::string(why)});
 }
 
 void TrialStore::beat() { impl_->heartbeat.beat(); }

@@ -70,9 +70,9 @@ class TrialStore {
   /// The first number that has no job yet, found without reading those before it. Rests for a moment first when this process has just lost
   /// races, so that many do not write in vain.
   std::int64_t next_number();
-  /// Makes job `number`, which next_number() said, with this decision and claims its first attempt; nullopt: another process was
-  /// first, or is writing it now. Durable when it returns. A claim with a lease of its own is lost when that has passed since a watcher first saw it, whether its worker
-  /// beats or not; one without, when its worker is silent.
+  /// Makes job `number`, which next_number() said, with this decision and claims its first attempt; nullopt: another process was first,
+  /// or is writing it now. Durable when it returns. A claim with a lease of its own is lost when that has passed since a watcher first
+  /// saw it, whether its worker beats or not; one without, when its worker is silent.
   std::optional<Claim> append(std::int64_t number, std::string_view decision, std::optional<double> lease_seconds = {});
   /// Claims another attempt of an open or damaged job, or of one whose worker has been silent for a lease; nullopt: it is none of them, or
   /// another process was first, or its decision is lost. From then on the lost attempt's end is refused. A claim that this process made in

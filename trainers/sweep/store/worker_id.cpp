@@ -20,7 +20,9 @@ std::string make_worker_id() {
     if (std::isalnum(static_cast<unsigned char>(letter)) == 0 && letter != '.') letter = '-';
   }
   std::uint64_t random = 0;
-  if (::getrandom(&random, sizeof random, 0) != sizeof random) throw IoError(fmt::format("cannot get random bytes: {}", std::strerror(errno)));
+  if (::getrandom(&random, sizeof random, 0) != sizeof random) {
+    throw IoError(fmt::format("cannot get random bytes: {}", std::strerror(errno)));
+  }
   return fmt::format("{}-{}-{:016x}", name, ::getpid(), random);
 }
 

@@ -173,6 +173,8 @@ TEST_F(DamagedStore, AnEndDoesNotPassForAnothersAttempt) {
   EXPECT_TRUE(second.take_over(0));
 }
 
+TEST(Frame, HasTheChecksumOfTheStandard) { EXPECT_EQ(frame("123456789"), "tugline 1 0000000009 e3069283\n123456789"); }
+
 TEST(HeartbeatLog, CutOrFlippedAnywhereStillShowsARecordAndTheNextBeat) {
   std::string log;
   std::vector<std::size_t> ends;
@@ -201,7 +203,8 @@ TEST_F(DamagedStore, ABrokenHeartbeatLogIsNoDeath) {
     Shim shim(0);
     Files& files = shim.calm_files();
     StillClock clock;
-    TrialStore live(files, kFolder, {.worker = "live", .lease_seconds = 10}, clock), watcher(files, kFolder, {.worker = "watcher", .lease_seconds = 10}, clock);
+    TrialStore live(files, kFolder, {.worker = "live", .lease_seconds = 10}, clock);
+    TrialStore watcher(files, kFolder, {.worker = "watcher", .lease_seconds = 10}, clock);
     ASSERT_TRUE(live.append(0, "decision"));
     const std::string whole = *files.read(kFolder / "workers/live");
     files.remove(kFolder / "workers/live");

@@ -23,6 +23,7 @@ class Shim::Client final : public Files, public Clock {
 
   void write_new(const fs::path& file, std::string_view content) override {
     begin("write", file);
+    ++shim_.writes;
     if (shim_.names_.contains(file)) throw IoError("exists: " + file.string());
     if (shim_.happens(Fault::no_space)) {
       make(file, content.substr(0, content.size() / 2));
@@ -82,7 +83,10 @@ class Shim::Client final : public Files, public Clock {
   }
 
   void make_folder(const fs::path& folder) override { begin("make", folder); }
-  void sync_folder(const fs::path& folder) override { begin("sync", folder); }
+  void sync_folder(const fs::path& folder) override {
+    begin("sync", folder);
+    for (auto& [path, name] : shim_.names_) name.durable = name.durable || path.starts_with(folder.string() + "/");
+  }
 
   void remove(const fs::path& file) override {
     begin("remove", file);
@@ -95,8 +99,10 @@ class Shim::Client final : public Files, public Clock {
   std::vector<std::string> list(const fs::path& folder) override {
     begin("list", folder);
     std::vector<std::string> found;
-    for (const auto& [path, name] : shim_.names_) {
-      if (fs::path(path).parent_path() == folder && !is_late(name.listed_from)) found.push_back(fs::path(path).filename());
+    const std::string prefix = folder.string() + "/";
+    for (auto at = shim_.names_.lower_bound(prefix); at != shim_.names_.end() && at->first.starts_with(prefix); ++at) {
+      const std::string name = at->first.substr(prefix.size());
+      if (name.find('/') == name.npos && !is_late(at->second.listed_from)) found.push_back(name);
     }
     return found;
   }
@@ -116,6 +122,7 @@ class Shim::Client final : public Files, public Clock {
 
   /// Before a call: others may go first, and the client may stop for long, or for ever.
   void begin() {
+    ++shim_.calls;
     if (shim_.calm_) return;
     if (crashed_) throw Crash{};
     if (shim_.happens(Fault::zombie)) awake_from_ = shim_.now_ + kZombieSeconds * shim_.random_.uniform();
@@ -159,9 +166,9 @@ class Shim::Client final : public Files, public Clock {
   int number_;
 };
 
-Shim::Shim(std::uint64_t seed) : random_(seed, Purpose::search) {
+Shim::Shim(std::uint64_t seed, bool with_faults) : random_(seed, Purpose::search) {
   constexpr std::array kMost{0.3, 0.3, 0.3, 0.1, 0.1, 0.03, 0.03, 0.004, 0.01};
-  for (std::size_t i = 0; i < chance_.size(); ++i) chance_[i] = random_.below(3) == 0 ? 0 : kMost[i] * random_.uniform();
+  for (std::size_t i = 0; i < chance_.size(); ++i) chance_[i] = !with_faults || random_.below(3) == 0 ? 0 : kMost[i] * random_.uniform();
   calm_client_ = std::make_unique<Client>(*this, -1);
 }
 
@@ -183,6 +190,10 @@ void Shim::yield(int client) {
 Files& Shim::calm_files() {
   calm_ = true;
   return *calm_client_;
+}
+
+void Shim::cut_power() {
+  std::erase_if(names_, [](const auto& name) { return !name.second.durable; });
 }
 
 const Clock& Shim::calm_clock() { return *calm_client_; }
@@ -221,7 +232,8 @@ bool Shim::run(const std::vector<Program>& programs, std::int64_t most_steps) {
     if (++steps > most_steps) stalled_ = true;
     if (stalled_) awake = alive;
     if (awake.empty()) {
-      now_ = (*std::min_element(alive.begin(), alive.end(), [](const auto* a, const auto* b) { return a->awake_from_ < b->awake_from_; }))->awake_from_;
+      const auto first = [](const Client* a, const Client* b) { return a->awake_from_ < b->awake_from_; };
+      now_ = (*std::min_element(alive.begin(), alive.end(), first))->awake_from_;
       continue;
     }
     awake[random_.below(awake.size())]->go_.release();

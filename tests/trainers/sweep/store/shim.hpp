@@ -30,7 +30,7 @@ struct Stall {};
 /// Everything that happens is a function of the seed.
 class Shim {
  public:
-  explicit Shim(std::uint64_t seed);
+  explicit Shim(std::uint64_t seed, bool with_faults = true);
   ~Shim();
 
   /// Runs all programs, each with its own files and clock, until all have returned. False: they did not within `most_steps`.
@@ -39,8 +39,11 @@ class Shim {
   /// Without faults, at once: for whoever looks at what came of it.
   Files& calm_files();
   const Clock& calm_clock();
+  /// Names that nobody made durable are gone.
+  void cut_power();
 
   const FaultCounts& faults() const { return faults_; }
+  std::int64_t calls = 0, writes = 0;   ///< of all clients: of anything; of write_new()
 
  private:
   class Client;
@@ -50,6 +53,7 @@ class Shim {
   };
   struct Name {
     std::shared_ptr<Inode> inode;
+    bool durable = false;
     std::map<int, double> seen_from, listed_from;   // by client, for whom it is late
   };
 

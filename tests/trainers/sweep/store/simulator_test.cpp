@@ -139,7 +139,9 @@ TEST(Simulator, SchedulesKeepTheInvariants) {
     SCOPED_TRACE(fmt::format("schedule {}", seed));
     Shim shim(static_cast<std::uint64_t>(seed));
     Ledger ledger;
-    const Shim::Program program = [&](Files& files, const Clock& clock, Random& random) { Worker(ledger, files, clock, random).work(); };
+    const Shim::Program program = [&](Files& files, const Clock& clock, Random& random) {
+      Worker(ledger, files, clock, random).work();
+    };
     ASSERT_TRUE(shim.run(std::vector(kClients, program), kMostSteps)) << "no end in sight";
     ledger.reopened += kMostReopened;
     Random random(0, Purpose::search);
@@ -151,7 +153,8 @@ TEST(Simulator, SchedulesKeepTheInvariants) {
     reopened += ledger.reopened;
     taken += std::count_if(ledger.claims.begin(), ledger.claims.end(), [](const Claim& claim) { return claim.attempt > 1; });
   }
-  std::cout << schedules << " schedules: " << taken << " further attempts, " << refused << " late ends refused, " << reopened << " reopened";
+  std::cout << schedules << " schedules: " << taken << " further attempts, " << refused << " late ends refused, " << reopened
+            << " reopened";
   for (std::size_t i = 0; i < faults.size(); ++i) {
     std::cout << ", " << faults[i] << " x " << kFaultNames[i];
     EXPECT_GT(faults[i], 0) << kFaultNames[i] << " never happened";
