@@ -151,7 +151,9 @@ json::object describe(const SearchTask& task) {
 json::value answer(const SearchTask& task, const json::object& question) {
   if (const auto* seed = question.if_contains("seed")) {
     json::array points;
-    for (std::int64_t number = 0; number < kFirst; ++number) points.push_back(to_json(first_point(task, seed->to_number<std::uint64_t>(), number)));
+    for (std::int64_t number = 0; number < kFirst; ++number) {
+      points.push_back(to_json(first_point(task, seed->to_number<std::uint64_t>(), number)));
+    }
     return points;
   }
   if (const auto* dimension = question.if_contains("active")) {
@@ -173,7 +175,9 @@ int main_with(const Options& options) {
   if (const auto served = options.find("serve"); served != options.end()) {
     const SearchTask& task = task_named(tasks, served->second);
     std::cout << json::serialize(describe(task)) << std::endl;
-    for (std::string line; std::getline(std::cin, line);) std::cout << json::serialize(answer(task, json::parse(line).as_object())) << std::endl;
+    for (std::string line; std::getline(std::cin, line);) {
+      std::cout << json::serialize(answer(task, json::parse(line).as_object())) << std::endl;
+    }
   } else if (const auto method = options.find("cost"); method != options.end()) {
     cost(method->second, std::stoll(options.at("trials")));
   } else {
@@ -189,7 +193,8 @@ int main_with(const Options& options) {
 }  // namespace tugline::sweep
 
 int main(int argc, char** argv) {
-  tugline::sweep::Options options{{"method", "auto"}, {"tasks", "all"}, {"seeds", "30"}, {"first-seed", "0"}, {"trials", "100"}, {"workers", "1"},
+  tugline::sweep::Options options{{"method", "auto"}, {"tasks", "all"}, {"seeds", "30"}, {"first-seed", "0"}, {"trials", "100"},
+                                  {"workers", "1"},
                                   {"tables", "build/search-tables"}};
   for (int i = 1; i + 1 < argc; i += 2) options[std::string(argv[i]).substr(2)] = argv[i + 1];
   try {
