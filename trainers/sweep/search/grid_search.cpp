@@ -73,7 +73,7 @@ class GridSearch : public Search {
     if (number < walk_.position()) walk_.restart();
     while (!walk_.at_end() && walk_.position() < number) walk_.advance();
     if (walk_.at_end()) {
-      throw ConfigError("the grid has only " + std::to_string(walk_.position()) + " points, so there is none for trial " + std::to_string(number));
+      throw ConfigError("the grid has only " + std::to_string(walk_.position()) + " points, so none for trial " + std::to_string(number));
     }
     return walk_.point();
   }

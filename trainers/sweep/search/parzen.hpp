@@ -13,7 +13,8 @@ namespace tugline::sweep {
 /// A density over a space, in its unit coordinates: a weighted sum of kernels, one around each observed point, and a uniform one.
 /// A kernel is a product over dimensions: truncated Gaussians of real, integer and ordinal ones, Aitchison-Aitken kernels of choices.
 /// Where an observed point has no value its kernel is uniform, and where a point that is asked about has none the dimension is
-/// marginalised: an observation counts for what it knows. Watanabe 2023, "Tree-structured Parzen estimator: understanding its algorithm components".
+/// marginalised: an observation counts for what it knows. Watanabe 2023, "Tree-structured Parzen estimator: understanding its algorithm
+/// components".
 class Parzen {
  public:
   /// How wide the Gaussians of a dimension are.

@@ -65,15 +65,15 @@ class Tpe : public Search {
     std::stable_sort(finished.begin(), finished.end(), [](auto* a, auto* b) { return badness(*a) < badness(*b); });
     const auto failed = std::find_if(finished.begin(), finished.end(), [](auto* trial) { return trial->has_failed(); });
     const auto succeeded = static_cast<std::size_t>(failed - finished.begin());
-    if (finished.size() < kStart || succeeded == 0) return start_->suggest(number, history);
+    if (finished.size() < kStart || succeeded == 0) return first_new(number, {start_->suggest(number, history)}, history);
 
     const auto share = static_cast<std::size_t>(std::ceil(kBestShare * static_cast<double>(finished.size())));
     const auto middle = finished.begin() + static_cast<std::ptrdiff_t>(std::min({share, kMostBest, succeeded}));
     // The more are running, the fewer candidates: workers that know the same take different ones.
-    const int candidates = static_cast<int>(kCandidates / std::sqrt(1 + static_cast<double>(others.size())));
+    const int count = std::max(kFewestCandidates, static_cast<int>(kCandidates / std::sqrt(1 + static_cast<double>(others.size()))));
     others.insert(others.end(), middle, finished.end());
     const Parzen best = parzen_of_best(space_, {finished.begin(), middle});
-    return first_new(number, ranked_candidates(number, std::max(candidates, kFewestCandidates), best, parzen_of_others(space_, others)), history);
+    return first_new(number, ranked_candidates(number, count, best, parzen_of_others(space_, others)), history);
   }
 
  private:
