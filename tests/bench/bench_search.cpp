@@ -2,7 +2,7 @@
 // Searches on tasks whose minimum is known. scripts/bench/search.sh compares what this prints with what scripts/bench/search_peer.py wrote.
 //   bench_search --method tpe [--tasks branin,levy8] [--seeds 30] [--first-seed 0] [--trials 100] [--workers 1]
 //     [--tables build/search-tables]
-//     prints a line per task and seed: {"method", "task", "seed", "values", "regret_curve", "suggest_us"}
+//     prints a line per task and seed: {"method", "task", "seed", "best", "floor", "values", "regret_curve", "suggest_us"}
 //   bench_search --cost tpe --trials 1000
 //     prints the microseconds of one suggestion, in six dimensions, with that much history
 //   bench_search --serve TASK
@@ -97,8 +97,9 @@ void compare(const SearchTask& task, const Options& options) {
       regret = std::min(regret, std::max(trial.value - task.best, kFloor * task.range));
       if (values.size() % 10 == 0) curve.push_back(regret);
     }
-    std::cout << json::serialize(json::object{{"method", options.at("method")}, {"task", task.name}, {"seed", seed}, {"values", values},
-                                              {"regret_curve", curve}, {"suggest_us", run.microseconds()}})
+    std::cout << json::serialize(json::object{{"method", options.at("method")}, {"task", task.name}, {"seed", seed}, {"best", task.best},
+                                              {"floor", kFloor * task.range}, {"values", values}, {"regret_curve", curve},
+                                              {"suggest_us", run.microseconds()}})
               << std::endl;
   }
 }

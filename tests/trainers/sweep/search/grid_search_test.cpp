@@ -10,7 +10,9 @@
 namespace tugline::sweep {
 namespace {
 
-Dimension counted(std::string key, Dimension::Kind kind, double low, double high) { return {std::move(key), kind, low, high, false, {}, {}}; }
+Dimension counted(std::string key, Dimension::Kind kind, double low, double high) {
+  return {std::move(key), kind, low, high, false, {}, {}};
+}
 
 /// layers in 1..3, then one width of 1..4 for each layer that there is; a product of widths of 12 or more is forbidden.
 Space layered() {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <set>
 
@@ -22,7 +23,8 @@ Dimension dimension(Dimension::Kind kind, double low, double high, std::vector<s
 
 /// A choice of three; a real that only its value 1 has; an ordinal of five.
 Space tree() {
-  return Space({dimension(Dimension::Kind::choice, 0, 2), dimension(Dimension::Kind::real, 0, 1, {0}), dimension(Dimension::Kind::ordinal, 0, 4)},
+  return Space({dimension(Dimension::Kind::choice, 0, 2), dimension(Dimension::Kind::real, 0, 1, {0}),
+                dimension(Dimension::Kind::ordinal, 0, 4)},
                [](std::size_t, const Point& point) { return point[0] == 1; });
 }
 
@@ -86,7 +88,9 @@ TEST(Parzen, DrawsWhatItsDensitySays) {
   }
   for (std::size_t t = 0; t < 10; ++t) {
     double mass = 0;
-    for (int i = 0; i < 100; ++i) mass += std::exp(parzen.log_density({kNone, (static_cast<double>(t) + (i + 0.5) / 100) / 10, kNone})) / 1000;
+    for (int i = 0; i < 100; ++i) {
+      mass += std::exp(parzen.log_density({kNone, (static_cast<double>(t) + (i + 0.5) / 100) / 10, kNone})) / 1000;
+    }
     EXPECT_NEAR(tenths[t] / kDraws, mass, 0.01) << t;
   }
 }
