@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Searches against Optuna 5: the same tasks, the same first ten points, defaults on both sides, 100 trials. Raw results stay in
-# build/bench-cache, the peer's by version, so that a second run only runs ours. --quick: fewer seeds, and Optuna's slow GP on two tasks.
+# build/bench-cache, the peer's by version, so that a second run only runs ours. --quick: fewer seeds, and the slow methods on fewer tasks.
 # Makes build/deps/venv-optuna the first time, with PyTorch from build/deps/venv-torch where scripts/bench/ddp.sh has made that;
 # TUGLINE_PEER_PYTHON=/path takes a python that has Optuna 5, SciPy and PyTorch. BENCH_SEARCH=/path takes another build of ours.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-seeds=30 gp_seeds=30 gp_everywhere=10 gp_tasks="branin hartmann6 rosenbrock4 levy8"
-[ "${1:-}" = --quick ] && seeds=8 gp_seeds=4 gp_everywhere=0 gp_tasks="branin hartmann6"
+seeds=30 gp_seeds=30 gp_everywhere=10 gp_tasks="branin hartmann6 rosenbrock4 levy8" auto_tasks=all
+if [ "${1:-}" = --quick ]; then
+  seeds=8 gp_seeds=4 gp_everywhere=0 gp_tasks="branin hartmann6"
+  auto_tasks=branin,hartmann6,levy8,jenatton,hpolib-protein_structure,nasbench201-cifar100,nasbench201-imagenet
+fi
 trials=100
 cache=$root/build/bench-cache tables=$root/build/search-tables venv=$root/build/deps/venv-optuna
 search=${BENCH_SEARCH:-$root/build/release/bench/bench_search}
@@ -32,8 +35,8 @@ run() {   # METHOD WORKERS TASKS SEEDS
 run tpe 1 all "$seeds"
 run tpe 8 all "$seeds"
 run gp 1 "$(echo $gp_tasks | tr ' ' ,)" "$gp_seeds"
-run auto 1 all "$gp_seeds"
-run auto 8 all "$gp_seeds"
+run auto 1 "$auto_tasks" "$gp_seeds"
+run auto 8 "$auto_tasks" "$gp_seeds"
 while read -r method count; do "$search" --cost "$method" --trials "$count"; done >"$ours/cost.jsonl" <<'CASES'
 random 100
 sobol 100
