@@ -14,7 +14,7 @@ fi
 trials=100
 cache=$root/build/bench-cache tables=$root/build/search-tables venv=$root/build/deps/venv-optuna
 search=${BENCH_SEARCH:-$root/build/release/bench/bench_search}
-if [ -z "${TUGLINE_PEER_PYTHON:-}" ] && { [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import optuna, scipy, torch' 2>/dev/null; }; then
+if [ -z "${TUGLINE_PEER_PYTHON:-}" ] && ! "$venv/bin/python" -c 'import optuna, scipy, torch' 2>/dev/null; then
   echo "search: installing optuna 5 into build/deps/venv-optuna" >&2
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet 'optuna==5.*' scipy >&2

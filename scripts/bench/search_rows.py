@@ -101,7 +101,8 @@ def main():
     compare_auto(auto, list(peers.values()))
     for method, table in (("tpe", tpe), ("auto", auto)):
         if "jenatton" in table:
-            row(f"{method}: jenatton, median regret times 10^4", 1e4 * statistics.median(table["jenatton"].values()), " ", 5, "Optuna 5: TPE 43")
+            median = statistics.median(table["jenatton"].values())
+            row(f"{method}: jenatton, median regret times 10^4", 1e4 * median, " ", 5, "Optuna 5: TPE 43")
         for task, goal, peer_has in (("nasbench201-cifar100", 0.2, "GP 0.21"), ("nasbench201-imagenet", 0.13, "GP 0.14")):
             if task in table:
                 row(f"{method}: {task}, mean regret", statistics.fmean(table[task].values()), " ", goal, "Optuna 5: " + peer_has)

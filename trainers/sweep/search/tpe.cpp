@@ -14,7 +14,7 @@
 namespace tugline::sweep {
 namespace {
 
-// Chosen on other seeds than those that benchmarks report; results change little when one of them is a quarter larger or smaller.
+// Chosen by trials on seeds other than those that benchmarks report.
 constexpr std::size_t kStart = 10;
 constexpr int kCandidates = 96, kFewestCandidates = 8;
 constexpr double kBestShare = 0.12;   // of the finished trials: they are the best ones

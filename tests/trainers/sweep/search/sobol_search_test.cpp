@@ -62,7 +62,8 @@ TEST(SobolSearch, FirstTwoDimensionsAreANet) {
   for (int a = 0; a <= 10; ++a) EXPECT_EQ(filled_cells(points, 0, 1, a, 10 - a), 1024u) << a;
 }
 
-// A wrong direction number makes some pair of dimensions a little less even, which no other test sees. The digest is of SciPy 1.17's sequence.
+// A wrong direction number makes some pair of dimensions a little less even, which no other test sees. The digest is of SciPy 1.17's
+// sequence.
 TEST(SobolSearch, DirectionNumbersAreThoseOfJoeAndKuo) {
   std::uint64_t digest = 0;
   for (std::uint32_t number = 0; number < 1024; ++number) {
