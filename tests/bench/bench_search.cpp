@@ -2,7 +2,7 @@
 // Searches on tasks whose minimum is known. scripts/bench/search.sh compares what this prints with what scripts/bench/search_peer.py wrote.
 //   bench_search --method tpe [--tasks branin,levy8] [--seeds 30] [--first-seed 0] [--trials 100] [--workers 1]
 //     [--tables build/search-tables]
-//     prints a line per task and seed: {"method", "task", "seed", "values", "regret_curve", "suggest_us"}
+//     prints a line per task and seed: {"method", "task", "seed", "best", "floor", "values", "regret_curve", "suggest_us"}
 //   bench_search --cost tpe --trials 1000
 //     prints the microseconds of one suggestion, in six dimensions, with that much history
 //   bench_search --serve TASK
@@ -97,8 +97,9 @@ void compare(const SearchTask& task, const Options& options) {
       regret = std::min(regret, std::max(trial.value - task.best, kFloor * task.range));
       if (values.size() % 10 == 0) curve.push_back(regret);
     }
-    std::cout << json::serialize(json::object{{"method", options.at("method")}, {"task", task.name}, {"seed", seed}, {"values", values},
-                                              {"regret_curve", curve}, {"suggest_us", run.microseconds()}})
+    std::cout << json::serialize(json::object{{"method", options.at("method")}, {"task", task.name}, {"seed", seed}, {"best", task.best},
+                                              {"floor", kFloor * task.range}, {"values", values}, {"regret_curve", curve},
+                                              {"suggest_us", run.microseconds()}})
               << std::endl;
   }
 }
@@ -151,7 +152,9 @@ json::object describe(const SearchTask& task) {
 json::value answer(const SearchTask& task, const json::object& question) {
   if (const auto* seed = question.if_contains("seed")) {
     json::array points;
-    for (std::int64_t number = 0; number < kFirst; ++number) points.push_back(to_json(first_point(task, seed->to_number<std::uint64_t>(), number)));
+    for (std::int64_t number = 0; number < kFirst; ++number) {
+      points.push_back(to_json(first_point(task, seed->to_number<std::uint64_t>(), number)));
+    }
     return points;
   }
   if (const auto* dimension = question.if_contains("active")) {
@@ -173,7 +176,9 @@ int main_with(const Options& options) {
   if (const auto served = options.find("serve"); served != options.end()) {
     const SearchTask& task = task_named(tasks, served->second);
     std::cout << json::serialize(describe(task)) << std::endl;
-    for (std::string line; std::getline(std::cin, line);) std::cout << json::serialize(answer(task, json::parse(line).as_object())) << std::endl;
+    for (std::string line; std::getline(std::cin, line);) {
+      std::cout << json::serialize(answer(task, json::parse(line).as_object())) << std::endl;
+    }
   } else if (const auto method = options.find("cost"); method != options.end()) {
     cost(method->second, std::stoll(options.at("trials")));
   } else {
@@ -189,7 +194,8 @@ int main_with(const Options& options) {
 }  // namespace tugline::sweep
 
 int main(int argc, char** argv) {
-  tugline::sweep::Options options{{"method", "auto"}, {"tasks", "all"}, {"seeds", "30"}, {"first-seed", "0"}, {"trials", "100"}, {"workers", "1"},
+  tugline::sweep::Options options{{"method", "auto"}, {"tasks", "all"}, {"seeds", "30"}, {"first-seed", "0"}, {"trials", "100"},
+                                  {"workers", "1"},
                                   {"tables", "build/search-tables"}};
   for (int i = 1; i + 1 < argc; i += 2) options[std::string(argv[i]).substr(2)] = argv[i + 1];
   try {

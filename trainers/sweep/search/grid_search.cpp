@@ -60,7 +60,7 @@ class Walk {
 void check_countable(const Space& space) {
   for (const Dimension& dimension : space.dimensions()) {
     if (dimension.levels() == 0) {
-      throw ConfigError("space: " + dimension.key + " is a float, so there is no grid of it: list its values as an ordinal, or search by sobol");
+      throw ConfigError("space: " + dimension.key + " is a float, which has no grid: list its values as an ordinal, or search by sobol");
     }
   }
 }
@@ -72,7 +72,9 @@ class GridSearch : public Search {
   Point suggest(std::int64_t number, std::span<const Observation>) override {
     if (number < walk_.position()) walk_.restart();
     while (!walk_.at_end() && walk_.position() < number) walk_.advance();
-    if (walk_.at_end()) throw ConfigError("the grid has only " + std::to_string(walk_.position()) + " points, so trial " + std::to_string(number) + " has none");
+    if (walk_.at_end()) {
+      throw ConfigError("the grid has only " + std::to_string(walk_.position()) + " points, so none for trial " + std::to_string(number));
+    }
     return walk_.point();
   }
 
@@ -91,7 +93,9 @@ std::int64_t grid_size(const Space& space) {
   check_countable(space);
   Walk walk(space);
   while (!walk.at_end() && walk.position() < kMostPoints) walk.advance();
-  if (!walk.at_end()) throw ConfigError("the grid has more than " + std::to_string(kMostPoints) + " points: list fewer values, or search by sobol");
+  if (!walk.at_end()) {
+    throw ConfigError("the grid has more than " + std::to_string(kMostPoints) + " points: list fewer values, or search by sobol");
+  }
   return walk.position();
 }
 

@@ -3,9 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numbers>
-#include <numeric>
+#include <utility>
 
 namespace tugline::sweep {
 namespace {
@@ -31,14 +30,14 @@ double spread_width(const std::vector<double>& values, const std::vector<double>
 /// The distance to the farther of both neighbours; of the outermost values, to their only one.
 std::vector<double> gaps(const std::vector<double>& values) {
   if (values.size() == 1) return {1.0};
-  std::vector<std::size_t> order(values.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return std::pair(values[a], a) < std::pair(values[b], b); });
+  std::vector<std::pair<double, std::size_t>> sorted(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) sorted[i] = {values[i], i};
+  std::sort(sorted.begin(), sorted.end());
   std::vector<double> widths(values.size(), 0);
-  for (std::size_t k = 1; k < order.size(); ++k) {
-    const double gap = values[order[k]] - values[order[k - 1]];
-    widths[order[k]] = gap;
-    widths[order[k - 1]] = std::max(widths[order[k - 1]], gap);
+  for (std::size_t k = 1; k < sorted.size(); ++k) {
+    const double gap = sorted[k].first - sorted[k - 1].first;
+    widths[sorted[k].second] = gap;
+    widths[sorted[k - 1].second] = std::max(widths[sorted[k - 1].second], gap);
   }
   return widths;
 }
@@ -83,8 +82,8 @@ void Parzen::set_gaussian(Index d, Width width, const ArrayXd& weights) {
   }
   centres_.col(d) = centres_.col(d).isNaN().select(0.5, centres_.col(d));
   if (known.empty()) return;
-  const std::vector<double> widths = width == Width::gap
-      ? gaps(values) : std::vector<double>(values.size(), spread_width(values, their_weights, space_.size()));
+  std::vector<double> widths = gaps(values);
+  if (width == Width::spread) std::fill(widths.begin(), widths.end(), spread_width(values, their_weights, space_.size()));
   for (std::size_t k = 0; k < known.size(); ++k) {
     const double sigma = std::clamp(widths[k], std::min(1.0, least_width(dimension, values[k], values.size(), width)), 1.0);
     const double inside = normal_cdf((1 - values[k]) / sigma) - normal_cdf(-values[k] / sigma);

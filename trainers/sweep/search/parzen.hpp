@@ -10,10 +10,11 @@
 
 namespace tugline::sweep {
 
-/// A density over a space, in its unit coordinates: a weighted sum of kernels, one around each observed point, and a uniform one, the prior.
-/// A kernel is a product over dimensions: truncated Gaussians of real, integer and ordinal ones, Aitchison-Aitken kernels of choices. Where
-/// an observed point has no value its kernel is uniform, and where a point that is asked about has none the dimension is marginalised: an
-/// observation counts for what it knows. Watanabe 2023, "Tree-structured Parzen estimator: understanding its algorithm components".
+/// A density over a space, in its unit coordinates: a weighted sum of kernels, one around each observed point, and a uniform one.
+/// A kernel is a product over dimensions: truncated Gaussians of real, integer and ordinal ones, Aitchison-Aitken kernels of choices.
+/// Where an observed point has no value its kernel is uniform, and where a point that is asked about has none the dimension is
+/// marginalised: an observation counts for what it knows. Watanabe 2023, "Tree-structured Parzen estimator: understanding its algorithm
+/// components".
 class Parzen {
  public:
   /// How wide the Gaussians of a dimension are.
@@ -37,10 +38,10 @@ class Parzen {
   double draw_coordinate(Eigen::Index kernel, Eigen::Index d, Random& random) const;
 
   const Space& space_;
-  // [kernels, dimensions]; of a choice, level_ and slope_ are the logarithms of the probability (times the number of choices) of any
-  // other value and of the ratio of its own to it. Both are 0 where the observation has no value.
-  Eigen::ArrayXXd centres_, level_, slope_;   // of a Gaussian: log density is level - (slope * distance)^2
-  Eigen::ArrayXd log_weights_;                // the prior's is the last
+  // [kernels, dimensions]. The log density of a Gaussian is level - (slope * distance)^2; of a choice, level for any other value than the
+  // kernel's own and level + slope for that. Both are 0 where the observation has no value.
+  Eigen::ArrayXXd centres_, level_, slope_;
+  Eigen::ArrayXd log_weights_;   // the prior's is the last
 };
 
 }  // namespace tugline::sweep

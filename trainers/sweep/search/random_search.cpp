@@ -30,7 +30,8 @@ Point first_allowed(const Space& space, const std::function<Point(int attempt)>&
     Point point = at(attempt);
     if (!space.is_forbidden(point)) return point;
   }
-  throw ConfigError("forbid leaves so little of the space that " + std::to_string(kAttempts) + " points in turn were forbidden: make ranges smaller instead");
+  throw ConfigError("forbid leaves so little of the space that " + std::to_string(kAttempts) +
+                    " points in turn were forbidden: make ranges smaller instead");
 }
 
 }  // namespace tugline::sweep

@@ -2,9 +2,11 @@
 #include "tugline/trainers/sweep/search/tpe.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "tugline/core/random.hpp"
+#include "tugline/trainers/sweep/search/acquisition.hpp"
 #include "tugline/trainers/sweep/search/parzen.hpp"
 #include "tugline/trainers/sweep/search/sobol_search.hpp"
 #include "tugline/trainers/sweep/search/untried.hpp"
@@ -12,14 +14,17 @@
 namespace tugline::sweep {
 namespace {
 
-// Chosen on other seeds than those that benchmarks report; all of them are on plateaus.
+// Chosen by trials on seeds other than those that benchmarks report.
 constexpr std::size_t kStart = 10;
-constexpr int kCandidates = 96;
+constexpr int kCandidates = 96, kFewestCandidates = 8;
 constexpr double kBestShare = 0.12;   // of the finished trials: they are the best ones
 constexpr std::size_t kMostBest = 25;
 constexpr double kPriorOfBest = 0.5, kPriorOfOthers = 1;
+constexpr double kRunningWeight = 0.5;   // among the others: some of them will turn out to be good
 
 using Trials = std::vector<const Observation*>;
+
+double badness(const Observation& trial) { return trial.has_failed() ? std::numeric_limits<double>::infinity() : trial.value; }
 
 std::vector<double> to_unit(const Space& space, const Point& point) {
   std::vector<double> unit(point.size());
@@ -27,17 +32,27 @@ std::vector<double> to_unit(const Space& space, const Point& point) {
   return unit;
 }
 
-/// Around trials that are sorted from the best, whose weights fall with their rank, or around others, whose weights are alike.
-Parzen parzen_of(const Space& space, const Trials& trials, bool best) {
-  const auto count = static_cast<Eigen::Index>(trials.size());
-  Eigen::ArrayXXd centres(count, static_cast<Eigen::Index>(space.size()));
-  for (Eigen::Index i = 0; i < count; ++i) {
+Eigen::ArrayXXd centres_of(const Space& space, const Trials& trials) {
+  Eigen::ArrayXXd centres(static_cast<Eigen::Index>(trials.size()), static_cast<Eigen::Index>(space.size()));
+  for (Eigen::Index i = 0; i < centres.rows(); ++i) {
     const std::vector<double> unit = to_unit(space, trials[i]->point);
     centres.row(i) = Eigen::Map<const Eigen::ArrayXd>(unit.data(), centres.cols());
   }
-  Eigen::ArrayXd weights = Eigen::ArrayXd::Ones(count);
-  if (best) weights = std::log(static_cast<double>(count) + 1) - Eigen::ArrayXd::LinSpaced(count, 1, static_cast<double>(count)).log();
-  return Parzen(space, std::move(centres), weights, best ? kPriorOfBest : kPriorOfOthers, best ? Parzen::Width::spread : Parzen::Width::gap);
+  return centres;
+}
+
+/// Weights fall with the rank; the trials are sorted from the best.
+Parzen parzen_of_best(const Space& space, const Trials& trials) {
+  const auto count = static_cast<Eigen::Index>(trials.size());
+  const Eigen::ArrayXd ranks = Eigen::ArrayXd::LinSpaced(count, 1, static_cast<double>(count));
+  const Eigen::ArrayXd weights = std::log(static_cast<double>(count) + 1) - ranks.log();
+  return Parzen(space, centres_of(space, trials), weights, kPriorOfBest, Parzen::Width::spread);
+}
+
+Parzen parzen_of_others(const Space& space, const Trials& trials) {
+  Eigen::ArrayXd weights(static_cast<Eigen::Index>(trials.size()));
+  for (std::size_t i = 0; i < trials.size(); ++i) weights[static_cast<Eigen::Index>(i)] = trials[i]->is_running() ? kRunningWeight : 1;
+  return Parzen(space, centres_of(space, trials), weights, kPriorOfOthers, Parzen::Width::gap);
 }
 
 class Tpe : public Search {
@@ -45,41 +60,52 @@ class Tpe : public Search {
   Tpe(const Space& space, std::uint64_t seed) : space_(space), seed_(seed), start_(make_sobol(space, seed)) {}
 
   Point suggest(std::int64_t number, std::span<const Observation> history) override {
-    Trials finished, others;   // running trials are among the others from the beginning
+    Trials finished, others;   // constant liar: those that are running are among the others
     for (const Observation& trial : history) (trial.is_running() ? others : finished).push_back(&trial);
-    const auto badness = [](const Observation* trial) { return trial->has_failed() ? std::numeric_limits<double>::infinity() : trial->value; };
-    std::stable_sort(finished.begin(), finished.end(), [&](auto* a, auto* b) { return badness(a) < badness(b); });
-    const auto succeeded = static_cast<std::size_t>(std::count_if(finished.begin(), finished.end(), [](auto* t) { return !t->has_failed(); }));
-    if (finished.size() < kStart || succeeded == 0) return start_->suggest(number, history);
+    std::stable_sort(finished.begin(), finished.end(), [](auto* a, auto* b) { return badness(*a) < badness(*b); });
+    const auto failed = std::find_if(finished.begin(), finished.end(), [](auto* trial) { return trial->has_failed(); });
+    const auto succeeded = static_cast<std::size_t>(failed - finished.begin());
+    if (finished.size() < kStart || succeeded == 0) return first_new(number, {start_->suggest(number, history)}, history);
 
     const auto share = static_cast<std::size_t>(std::ceil(kBestShare * static_cast<double>(finished.size())));
     const auto middle = finished.begin() + static_cast<std::ptrdiff_t>(std::min({share, kMostBest, succeeded}));
+    // The more are running, the fewer candidates: workers that know the same take different ones.
+    const int count = std::max(kFewestCandidates, static_cast<int>(kCandidates / std::sqrt(1 + static_cast<double>(others.size()))));
     others.insert(others.end(), middle, finished.end());
-    return best_candidate(number, history, parzen_of(space_, Trials(finished.begin(), middle), true), parzen_of(space_, others, false));
+    const Parzen best = parzen_of_best(space_, {finished.begin(), middle});
+    return first_new(number, ranked_candidates(number, count, best, parzen_of_others(space_, others)), history);
   }
 
  private:
-  struct Candidate {
-    Point point;
-    double score;
-  };
-
-  Point best_candidate(std::int64_t number, std::span<const Observation> history, const Parzen& best, const Parzen& others) const {
+  /// Points drawn from the density of the best, the most promising first.
+  std::vector<Point> ranked_candidates(std::int64_t number, int count, const Parzen& best, const Parzen& others) const {
     // A stream that no dimension of Space::draw has.
     Random random(seed_, Purpose::search, static_cast<std::uint64_t>(number), ~std::uint64_t{0});
-    std::vector<Candidate> candidates;
-    for (int i = 0; i < kCandidates; ++i) {
+    std::vector<std::pair<double, Point>> scored;
+    for (int i = 0; i < count; ++i) {
       Point point = space_.at(best.draw(random));
       const std::vector<double> unit = to_unit(space_, point);
-      candidates.push_back({std::move(point), best.log_density(unit) - others.log_density(unit)});
+      scored.emplace_back(best.log_density(unit) - others.log_density(unit), std::move(point));
     }
-    std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
+    std::stable_sort(scored.begin(), scored.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+    std::vector<Point> ranked;
+    for (auto& [score, point] : scored) ranked.push_back(std::move(point));
+    return ranked;
+  }
+
+  Point first_new(std::int64_t number, const std::vector<Point>& candidates, std::span<const Observation> history) const {
+    for (const Point& point : candidates) {
+      if (is_new(point, history) && !space_.is_forbidden(point)) return point;
+    }
     PointSet taken;
     for (const Observation& trial : history) taken.insert(trial.point);
-    for (const Candidate& candidate : candidates) {
-      if (!taken.contains(candidate.point) && !space_.is_forbidden(candidate.point)) return candidate.point;
-    }
     return untried(space_, seed_, number, taken);
+  }
+
+  static bool is_new(const Point& point, std::span<const Observation> history) {
+    const PointOrder before;
+    return std::none_of(history.begin(), history.end(),
+                        [&](const Observation& trial) { return !before(point, trial.point) && !before(trial.point, point); });
   }
 
   const Space& space_;
