@@ -34,8 +34,8 @@ bool is_architecture(const Space& space) {
   return conditional || 2 * static_cast<std::size_t>(choices) > all.size();
 }
 
-/// The method with the least regret in scripts/bench/search.sh as long as it is cheap, then TPE, which stays so. It depends on the trial's
-/// number and not on the budget: a sweep whose budget is raised goes on as the same sweep.
+/// The method that had the least regret on most of bench_search's tasks as long as it is cheap, then TPE, which stays so. It depends on the
+/// trial's number and not on the budget: a sweep whose budget is raised goes on as the same sweep.
 class AutoSearch : public Search {
  public:
   AutoSearch(const Space& space, std::uint64_t seed)
