@@ -229,6 +229,7 @@ ExitCode tell(const Call& call) {
   const auto job = static_cast<std::int64_t>(read_number(id.substr(0, dot), "sweep tell"));
   const int attempt = static_cast<int>(read_number(id.substr(dot + 1), "sweep tell"));
   Outcome outcome;
+  outcome.attempt = attempt;
   outcome.metrics = read_pairs(call.pairs);
   if (call.values.count("failed") > 0) outcome.state = Outcome::State::crashed;
   else if (std::isinf(score(call.sweep.objectives, outcome))) outcome.state = Outcome::State::diverged;

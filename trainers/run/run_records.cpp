@@ -93,6 +93,7 @@ RecordedAttempt::Balance balance_from(const json::object& fields) {
 /// It begins before step `first`: what an earlier attempt did from there on is done once more.
 void undo_from(RecordedAttempt& attempt, std::int64_t first) {
   std::erase_if(attempt.evaluations, [&](const auto& one) { return one.second.step >= first; });
+  std::erase_if(attempt.validations, [&](const EvalRecord& one) { return one.step >= first; });
   if (attempt.balance && attempt.balance->of_earlier && attempt.balance->step >= first) attempt.balance.reset();
 }
 
@@ -103,7 +104,7 @@ void take(RecordedAttempt& attempt, const json::object& fields, std::size_t keep
     attempt.steps.clear();
     attempt.resumed_at.reset();
     attempt.longest_gap = 0;
-    attempt.ended = false;
+    attempt.ended = attempt.nonfinite = false;
     if (attempt.balance) attempt.balance->of_earlier = true;
   } else if (attempt.last_time > 0) {
     attempt.longest_gap = std::max(attempt.longest_gap, time - attempt.last_time);
@@ -117,10 +118,13 @@ void take(RecordedAttempt& attempt, const json::object& fields, std::size_t keep
   } else if (event == "evaluation") {
     EvalRecord record = evaluation_from(fields);
     attempt.evaluations[record.split] = record;
+    if (record.split == "validation") attempt.validations.push_back(std::move(record));
   } else if (event == "balance") {
     attempt.balance = balance_from(fields);
   } else if (event == "resume") {
     attempt.resumed_at = whole(fields.at("step"));
+  } else if (event == "nonfinite") {
+    attempt.nonfinite = true;
   } else if (event == "end") {
     attempt.ended = true;
   }

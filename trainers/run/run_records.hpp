@@ -24,11 +24,13 @@ struct RecordedAttempt {
   };
   std::deque<StepRecord> steps;                   ///< the newest that were recorded, oldest first
   std::map<std::string, EvalRecord> evaluations;  ///< newest per split; of earlier attempts too, unless this one undid them
+  std::vector<EvalRecord> validations;            ///< all of the validation split, oldest first; likewise
   std::optional<Balance> balance;                 ///< the newest; likewise
   std::optional<std::int64_t> resumed_at;         ///< steps that were done when it went on
   double last_time = 0;                           ///< unix seconds, of the newest event
   double longest_gap = 0;                         ///< seconds between two events
   bool ended = false;                             ///< by itself, or asked to
+  bool nonfinite = false;                         ///< by a loss or gradient that was not finite
 };
 
 /// Keeps the newest `keep_steps` steps. Lines that do not parse are skipped, also the last one of a file that is being

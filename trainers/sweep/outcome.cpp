@@ -10,7 +10,7 @@
 #include <fmt/format.h>
 
 #include "tugline/core/error.hpp"
-#include "tugline/trainers/sweep/exact_number.hpp"
+#include "tugline/trainers/sweep/space/exact_number.hpp"
 
 namespace tugline::sweep {
 namespace {
@@ -18,6 +18,12 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::array<std::string_view, 8> kNames{"done", "stopped", "diverged", "refused", "crashed", "timed out", "lost", "preempted"};
+
+double number_at(const json::value& text) {
+  const auto number = exact_number(text);
+  if (!number) throw DataError(fmt::format("expected a number as text, found {}", json::serialize(text)));
+  return *number;
+}
 
 }  // namespace
 
@@ -28,7 +34,7 @@ std::string to_json(const Outcome& outcome) {
   for (const auto& [name, value] : outcome.metrics) metrics[name] = exact_text(value);
   json::array curve;
   for (const auto& [epochs, value] : outcome.curve) curve.push_back(json::array{exact_text(epochs), exact_text(value)});
-  json::object object{{"state", name_of(outcome.state)}, {"metrics", std::move(metrics)}, {"epochs", exact_text(outcome.epochs)},
+  json::object object{{"state", name_of(outcome.state)}, {"attempt", outcome.attempt}, {"metrics", std::move(metrics)}, {"epochs", exact_text(outcome.epochs)},
                       {"seconds", exact_text(outcome.seconds)}};
   if (!curve.empty()) object["curve"] = std::move(curve);
   if (!outcome.folder.empty()) object["folder"] = outcome.folder;
@@ -45,12 +51,13 @@ Outcome outcome_from_json(std::string_view text) {
     const auto state = std::find(kNames.begin(), kNames.end(), std::string_view(name.data(), name.size()));
     if (state == kNames.end()) throw DataError("an unknown state");
     outcome.state = static_cast<Outcome::State>(state - kNames.begin());
-    for (const auto& [metric, value] : object.at("metrics").as_object()) outcome.metrics[metric] = exact_number(value);
-    outcome.epochs = exact_number(object.at("epochs"));
-    outcome.seconds = exact_number(object.at("seconds"));
+    outcome.attempt = static_cast<int>(object.at("attempt").as_int64());
+    for (const auto& [metric, value] : object.at("metrics").as_object()) outcome.metrics[metric] = number_at(value);
+    outcome.epochs = number_at(object.at("epochs"));
+    outcome.seconds = number_at(object.at("seconds"));
     if (const json::value* curve = object.if_contains("curve")) {
       for (const json::value& item : curve->as_array()) {
-        outcome.curve.push_back({exact_number(item.as_array().at(0)), exact_number(item.as_array().at(1))});
+        outcome.curve.push_back({number_at(item.as_array().at(0)), number_at(item.as_array().at(1))});
       }
     }
     if (const json::value* folder = object.if_contains("folder")) outcome.folder = json::value_to<std::string>(*folder);

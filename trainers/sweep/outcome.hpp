@@ -30,6 +30,7 @@ struct Outcome {
     bool operator==(const Evaluated&) const = default;
   };
   State state = State::done;
+  int attempt = 1;
   std::map<std::string, double> metrics;   ///< "val/error" -> 0.012; those that are finite
   std::vector<Evaluated> curve;            ///< oldest first
   double epochs = 0;                       ///< that are done, all attempts

@@ -30,7 +30,7 @@ std::size_t ended_up_to(std::span<const JobRecord> jobs) {
 
 Planner::Planner(const SweepConfig& sweep)
     : sweep_(sweep), halving_(sweep.stop, sweep.objectives), halves_(sweep.stop.rule == "asha"), trials_(sweep.trials),
-      search_(make_search(sweep.space, {sweep.method, sweep.seed, sweep.trials})) {
+      search_(make_search(sweep.space, {sweep.method, sweep.seed})) {
   if (sweep.method == "grid") trials_ = std::min(trials_, grid_size(sweep.space));
 }
 

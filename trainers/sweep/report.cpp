@@ -12,7 +12,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "tugline/trainers/sweep/exact_number.hpp"
+#include "tugline/trainers/sweep/space/exact_number.hpp"
 #include "tugline/trainers/sweep/space/points.hpp"
 
 namespace tugline::sweep {
@@ -33,7 +33,7 @@ std::string point_text(const Space& space, const Point& point) {
   return text;
 }
 
-std::string number_text(double value) { return std::isfinite(value) ? fmt::format("{:.5g}", value) : "-"; }
+std::string shown(double value) { return std::isfinite(value) ? fmt::format("{:.5g}", value) : "-"; }
 
 std::string state_of(const Job& job, const JobRecord& record, bool goes_on) {
   if (job.state == Job::State::damaged) return "damaged";
@@ -45,7 +45,7 @@ std::string state_of(const Job& job, const JobRecord& record, bool goes_on) {
 
 std::string row_text(const Space& space, const TrialRow& row) {
   return fmt::format("{:>6}  {:<9} {:>6}  {:>10}  {:>8}  {}\n", row.trial, row.state, row.epochs > 0 ? fmt::format("{:g}", row.epochs) : "-",
-                     number_text(row.value), row.attempts, point_text(space, row.point));
+                     shown(row.value), row.attempts, point_text(space, row.point));
 }
 
 const std::string kHead = fmt::format("{:>6}  {:<9} {:>6}  {:>10}  {:>8}  {}\n", "trial", "state", "epochs", "value", "attempts", "point");
@@ -138,7 +138,7 @@ std::string best_text(const SweepFolder& folder) {
   const auto rows = ranked(trial_rows(folder));
   if (rows.empty()) return "no trial has a value yet\n";
   const TrialRow& best = rows.front();
-  std::string text = fmt::format("trial {}  value {}  epochs {:g}\n", best.trial, number_text(best.value), best.epochs);
+  std::string text = fmt::format("trial {}  value {}  epochs {:g}\n", best.trial, shown(best.value), best.epochs);
   for (const auto& [metric, value] : best.outcome.metrics) text += fmt::format("  {} {:.6g}\n", metric, value);
   if (!best.outcome.folder.empty()) text += fmt::format("  {}\n", (folder.sweep().dir / best.outcome.folder).string());
   if (folder.sweep().base) text += fmt::format("  tugline train {} {}\n", folder.sweep().base->string(), fmt::join(overrides(folder.sweep().space, best.point), " "));
@@ -205,7 +205,7 @@ std::vector<std::string> NewEnds::lines() {
     const Outcome& end = job.ends.back();
     const double value = score(folder_.sweep().objectives, end);
     const bool is_best = !best.empty() && best.front().trial == job.decision.trial;
-    lines.push_back(fmt::format("trial {:>4}  {:<9} epoch {:<4g} {:>9}{}  {}", job.decision.trial, name_of(end.state), end.epochs, number_text(value),
+    lines.push_back(fmt::format("trial {:>4}  {:<9} epoch {:<4g} {:>9}{}  {}", job.decision.trial, name_of(end.state), end.epochs, shown(value),
                                 is_best ? " best" : "     ", point_text(folder_.sweep().space, job.decision.point)));
     if (!end.why.empty()) lines.push_back("            " + end.why);
   }

@@ -71,15 +71,15 @@ void SweepFolder::refresh() {
 
 std::filesystem::path SweepFolder::trial_folder(std::int64_t trial) const { return sweep_.dir / "trials" / fmt::format("{:06}", trial); }
 
-int SweepFolder::failures_before(std::int64_t number) const {
+int SweepFolder::attempts_spent(std::int64_t number) const {
   const Job& job = store_.job(number);
-  int failures = job.attempts;
+  int spared = 0;   // attempts before the job was opened again, and those that were preempted since
   for (const AttemptEnd& end : job.ends) {
-    const Outcome::State state = outcome_from_json(end.content).state;
-    if (end.final) failures = job.attempts - static_cast<int>(job.ends.size());   // reopened: it begins anew
-    else if (state == Outcome::State::preempted) --failures;
+    const Outcome outcome = outcome_from_json(end.content);
+    if (end.final) spared = outcome.attempt;
+    else if (outcome.state == Outcome::State::preempted) ++spared;
   }
-  return failures;
+  return job.attempts - spared;
 }
 
 }  // namespace tugline::sweep

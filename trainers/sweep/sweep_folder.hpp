@@ -29,8 +29,8 @@ class SweepFolder {
   /// What the store says of a job, and its decision and ends.
   const Job& job(std::int64_t number) const { return store_.job(number); }
   std::filesystem::path trial_folder(std::int64_t trial) const;
-  /// The newest claim's number of failures before it: attempts that crashed, timed out or were lost.
-  int failures_before(std::int64_t number) const;
+  /// Attempts that have crashed, timed out or been lost, and the one that runs, since the job was made or opened again.
+  int attempts_spent(std::int64_t number) const;
 
  private:
   struct Version {

@@ -5,14 +5,15 @@
 #include <cmath>
 #include <fstream>
 #include <map>
+#include <iterator>
 #include <optional>
+#include <sstream>
+#include <string>
 #include <system_error>
 
-#include <boost/json.hpp>
 #include <fmt/format.h>
 
 #include "tugline/core/error.hpp"
-#include "tugline/core/metrics/json_text.hpp"
 #include "tugline/trainers/launch/process_tree.hpp"
 #include "tugline/trainers/run/result.hpp"
 #include "tugline/trainers/run/run_directory.hpp"
@@ -22,7 +23,6 @@ namespace tugline::sweep {
 namespace {
 
 namespace fs = std::filesystem;
-namespace json = boost::json;
 
 std::string name_of_attempt(std::int64_t job, int attempt) { return fmt::format("job-{:06}.{:03}", job, attempt); }
 
@@ -33,28 +33,11 @@ void link_or_copy(const fs::path& from, const fs::path& to) {
   if (error) fs::copy_file(from, to, fs::copy_options::overwrite_existing);
 }
 
-template <class Function>
-void for_each_event(const fs::path& metrics, Function function) {
-  std::ifstream in(metrics);
-  for (std::string line; std::getline(in, line);) {
-    boost::system::error_code error;
-    const json::value event = json::parse(line, error);
-    if (error || !event.is_object()) continue;   // torn
-    const json::value* const name = event.as_object().if_contains("event");
-    if (name != nullptr && name->is_string()) function(std::string_view(name->get_string()), event.as_object());
-  }
-}
-
 void add_split(std::map<std::string, double>& metrics, const std::string& name, double loss, std::optional<double> accuracy) {
   metrics[name + "/loss"] = loss;
   if (!accuracy) return;
   metrics[name + "/accuracy"] = *accuracy;
   metrics[name + "/error"] = 1 - *accuracy;
-}
-
-void add_evaluation(std::map<std::string, double>& metrics, const json::object& event) {
-  const json::value* const accuracy = event.if_contains("accuracy");
-  add_split(metrics, "val", json_double(event.at("loss")), accuracy != nullptr ? std::optional(json_double(*accuracy)) : std::nullopt);
 }
 
 std::string short_name(const std::string& split) { return split == "validation" ? "val" : split; }
@@ -110,7 +93,9 @@ void TrialRun::prepare() const {
 std::vector<std::string> TrialRun::command() const {
   std::vector<std::string> words;
   if (sweep_.run.ranks_per_trial > 1) {
-    words = {"mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-n", std::to_string(sweep_.run.ranks_per_trial)};
+    std::istringstream mpirun(sweep_.run.mpirun);
+    words.assign(std::istream_iterator<std::string>(mpirun), {});
+    words.insert(words.end(), {"-n", std::to_string(sweep_.run.ranks_per_trial)});
   }
   words.insert(words.end(), {fs::read_symlink("/proc/self/exe").string(), "train", sweep_.base->string()});
   for (const std::string& word : training_overrides(sweep_, decision_.point)) words.push_back(word);
@@ -119,20 +104,18 @@ std::vector<std::string> TrialRun::command() const {
   return words;
 }
 
-void TrialRun::add_newest_validation(std::map<std::string, double>& metrics) const {
-  for_each_event(RunPaths(folder_).metrics(), [&](std::string_view name, const json::object& event) {
-    if (name == "evaluation" && event.at("split") == "validation") add_evaluation(metrics, event);
-  });
+RecordedAttempt TrialRun::recorded() const {
+  const fs::path metrics = RunPaths(folder_).metrics();
+  return fs::exists(metrics) ? read_metrics(metrics, 1) : RecordedAttempt{};
 }
 
 std::vector<Outcome::Evaluated> TrialRun::curve() const {
   std::vector<Outcome::Evaluated> curve;
-  for_each_event(RunPaths(folder_).metrics(), [&](std::string_view name, const json::object& event) {
-    if (name != "evaluation" || event.at("split") != "validation") return;
+  for (const EvalRecord& validation : recorded().validations) {
     std::map<std::string, double> metrics;
-    add_evaluation(metrics, event);
-    curve.push_back({json_double(event.at("epoch")), score(sweep_.objectives, metrics)});
-  });
+    add_split(metrics, "val", validation.loss, validation.accuracy);
+    curve.push_back({static_cast<double>(validation.epoch), score(sweep_.objectives, metrics)});
+  }
   return curve;
 }
 
@@ -142,6 +125,9 @@ Outcome TrialRun::outcome(int exit_code) const {
   const std::string said = last_line(output());
   const auto result = exit_code == 0 || exit_code == static_cast<int>(ExitCode::run_again) ? read_result(RunPaths(folder_).result()) : std::nullopt;
   if (result) {
+    if (const auto validations = recorded().validations; !validations.empty()) {   // who is asked to stop does not evaluate once more
+      add_split(outcome.metrics, "val", validations.back().loss, validations.back().accuracy);
+    }
     for (const auto& [split, figures] : result->splits) add_split(outcome.metrics, short_name(split), figures.loss, figures.accuracy);
     outcome.metrics["cost/seconds"] = result->seconds;
     outcome.epochs = static_cast<double>(result->epochs);
@@ -150,15 +136,12 @@ Outcome TrialRun::outcome(int exit_code) const {
       outcome.state = Outcome::State::diverged;
       outcome.why = "an objective is missing or not finite";
     }
-    if (!result->splits.contains("validation")) add_newest_validation(outcome.metrics);   // who is asked to stop does not evaluate first
     std::erase_if(outcome.metrics, [](const auto& metric) { return !std::isfinite(metric.second); });
     return outcome;
   }
-  bool nonfinite = false;
-  for_each_event(RunPaths(folder_).metrics(), [&](std::string_view name, const json::object&) { nonfinite = nonfinite || name == "nonfinite"; });
   const auto code = static_cast<ExitCode>(exit_code);
   const bool refused = code == ExitCode::usage || code == ExitCode::config || code == ExitCode::bad_data;
-  outcome.state = refused ? Outcome::State::refused : nonfinite && code == ExitCode::internal ? Outcome::State::diverged : Outcome::State::crashed;
+  outcome.state = refused ? Outcome::State::refused : code == ExitCode::internal && recorded().nonfinite ? Outcome::State::diverged : Outcome::State::crashed;
   outcome.why = said.empty() ? describe_exit(exit_code) : fmt::format("{}: {}", describe_exit(exit_code), said);
   return outcome;
 }

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
+#include "tugline/trainers/run/run_records.hpp"
 #include "tugline/trainers/sweep/decision.hpp"
 
 namespace tugline::sweep {
@@ -28,7 +28,7 @@ class TrialRun {
   Outcome outcome(int exit_code) const;
 
  private:
-  void add_newest_validation(std::map<std::string, double>& metrics) const;
+  RecordedAttempt recorded() const;
 
   const SweepConfig& sweep_;
   const Decision& decision_;

@@ -60,13 +60,14 @@ bool Worker::take_lost(Work& work) {
   TrialStore& store = folder_.store();
   for (std::int64_t number = 0; number < store.size(); ++number) {
     if (folder_.jobs()[static_cast<std::size_t>(number)].ended || !store.can_be_taken(number)) continue;
-    const int failures = folder_.failures_before(number);
+    const int spent = folder_.attempts_spent(number);
     const auto claim = store.job(number).decision.empty() ? take_undecided(number) : store.take_over(number);
     if (!claim) continue;
-    if (failures >= sweep_.run.max_attempts) {
+    if (spent >= sweep_.run.max_attempts) {
       Outcome lost;
       lost.state = Outcome::State::lost;
-      lost.why = fmt::format("{} attempts failed or were lost", failures);
+      lost.attempt = claim->attempt;
+      lost.why = fmt::format("{} attempts failed or were lost", spent);
       store.finish(*claim, {true, to_json(lost)});
       continue;
     }
@@ -149,10 +150,11 @@ Outcome Worker::watch(const Work& work) {
 }
 
 void Worker::attempt(const Work& work) {
-  const Outcome outcome = watch(work);
+  Outcome outcome = watch(work);
+  outcome.attempt = work.claim.attempt;
   const bool again = outcome.state == Outcome::State::preempted ||
                      ((outcome.state == Outcome::State::crashed || outcome.state == Outcome::State::timed_out) &&
-                      folder_.failures_before(work.claim.job) < sweep_.run.max_attempts);
+                      folder_.attempts_spent(work.claim.job) < sweep_.run.max_attempts);
   if (!folder_.store().finish(work.claim, {!again, to_json(outcome)})) {
     log::warn("trial {}: another worker has taken it over, and its end here is not counted", work.decision.trial);
   }

@@ -117,6 +117,24 @@ TEST_F(RunRecords, KeepTheNewestAttemptAndWhatItDidNotUndo) {
   EXPECT_TRUE(after.ended);
 }
 
+/// An attempt ends by a number that is not finite; the next goes on before what the first had evaluated last.
+TEST_F(RunRecords, KeepTheValidationsThatStillCount) {
+  for (int i = 1; i <= 6; ++i) {
+    log().step(step(i));
+    if (i % 2 == 0) log().evaluation({"validation", i / 2, i, 10.0 - i, {}, 5, 0.1});
+  }
+  log().event("nonfinite", {{"step", 7}});
+  EXPECT_TRUE(read_metrics(file(), 1).nonfinite);
+  log().event("start", {});
+  log().step(step(5));
+  log().evaluation({"validation", 3, 6, 1.5, {}, 5, 0.1});
+  const RecordedAttempt attempt = read_metrics(file(), 1);
+  EXPECT_FALSE(attempt.nonfinite);
+  std::vector<double> losses;
+  for (const EvalRecord& validation : attempt.validations) losses.push_back(validation.loss);
+  EXPECT_EQ(losses, (std::vector<double>{8, 6, 1.5}));
+}
+
 TEST_F(RunRecords, SkipLinesThatDoNotParse) {
   log().step(step(1));
   const std::string good = read(file());

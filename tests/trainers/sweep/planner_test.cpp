@@ -105,6 +105,21 @@ TEST(Planner, HalvingKeepsTheBudgetAndPromotesTheBest) {
   EXPECT_TRUE(rungs[2].contains(best));
 }
 
+TEST(Planner, WhatFailedIsNeverPromoted) {
+  const SweepConfig sweep = sweep_of("search: {method: random}\nbudget: {trials: 6}\nstop: {rule: asha, min: 1, max: 3, eta: 3}");
+  Planner planner(sweep);
+  std::vector<JobRecord> jobs;
+  auto next = planner.next(jobs);
+  for (; std::holds_alternative<Decision>(next); next = planner.next(jobs)) {
+    EXPECT_EQ(std::get<Decision>(next).rung, 0);
+    Outcome failed;
+    failed.state = Outcome::State::crashed;
+    jobs.push_back({std::get<Decision>(next), {failed}, true});
+  }
+  EXPECT_TRUE(std::holds_alternative<Planner::Finished>(next));
+  EXPECT_EQ(jobs.size(), 6u);
+}
+
 TEST(Planner, AGridEndsWhereItHasNoMorePoints) {
   const SweepConfig sweep = parse_sweep("sweep: {name: g}\nobjectives: [{metric: loss}]\nspace: {a: {choice: [u, v]}, b: {int: [1, 3]}}\n"
                                         "search: {method: grid}\nbudget: {trials: 100}", "s.yaml");
@@ -123,7 +138,7 @@ TEST(MedianRule, StopsWhatIsWorseThanHalfOfTheOthers) {
   StopSettings settings;
   settings.min = 2;
   settings.warmup_trials = 3;
-  const std::vector<Curve> others{{{1, 1.0}, {2, 0.8}}, {{1, 0.9}, {2, 0.7}}, {{1, 0.8}, {2, 0.6}}};
+  const std::vector<Curve> others{{{1, 1.0}, {2, 0.8}, {3, 0.0}}, {{1, 0.9}, {2, 0.7}, {3, 0.0}}, {{1, 0.8}, {2, 0.6}, {3, 0.0}}};
   EXPECT_TRUE(is_below_median(settings, others, {{1, 0.95}, {2, 0.9}}));
   EXPECT_FALSE(is_below_median(settings, others, {{1, 0.95}, {2, 0.75}}));
   EXPECT_FALSE(is_below_median(settings, others, {{1, 0.95}}));

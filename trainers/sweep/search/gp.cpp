@@ -3,16 +3,15 @@
 
 #include <algorithm>
 #include <iterator>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "tugline/core/error.hpp"
 #include "tugline/core/random.hpp"
 #include "tugline/trainers/sweep/search/acquisition.hpp"
 #include "tugline/trainers/sweep/search/gaussian_process.hpp"
 #include "tugline/trainers/sweep/search/gp_fit.hpp"
 #include "tugline/trainers/sweep/search/point_encoding.hpp"
+#include "tugline/trainers/sweep/search/untried.hpp"
 
 namespace tugline::sweep {
 namespace {
@@ -23,7 +22,6 @@ constexpr std::size_t kMostPoints = 300, kMostFitted = 150;    // the cost of a 
 constexpr std::size_t kPromising = 5;                          // of the best points: what is looked around of
 constexpr std::int64_t kExplores = 4;                          // every so many trials
 constexpr std::int64_t kProbes = 256;                          // points that tell how little is known anywhere
-constexpr int kAttempts = 1000;
 constexpr std::uint64_t kProposals = std::uint64_t{1} << 32;   // a stream beside those of Space::draw
 
 /// The finished trials to learn from, best first; failed ones have the worst value.
@@ -80,7 +78,6 @@ class GpSearch : public Search {
   Point suggest(std::int64_t number, std::span<const Observation> history) override;
 
  private:
-  Point draw(std::int64_t number, const PointSet& taken) const;
   double aim(std::int64_t number, const GaussianProcess& process, const std::vector<Point>& known) const;
 
   const Space& space_;
@@ -88,18 +85,6 @@ class GpSearch : public Search {
   std::uint64_t seed_;
   Startup startup_;
 };
-
-Point GpSearch::draw(std::int64_t number, const PointSet& taken) const {
-  Point allowed;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    Point point = space_.draw(seed_, number, attempt);
-    if (space_.is_forbidden(point)) continue;
-    if (!taken.contains(point)) return point;
-    if (allowed.empty()) allowed = std::move(point);
-  }
-  if (allowed.empty()) throw ConfigError("no point of the search space is allowed among " + std::to_string(kAttempts) + " drawn from it");
-  return allowed;
-}
 
 /// What a new point is to improve on. Now and then it is more than the best: a process that is too sure of itself sees nothing to gain but
 /// close to the best, and would never learn better (Jones 2001, varying targets).
@@ -119,7 +104,7 @@ Point GpSearch::suggest(std::int64_t number, std::span<const Observation> histor
     if (trial.is_running()) running.push_back(trial.point);
   }
   const Lessons lessons(history);
-  if (number < kStartup || lessons.points.size() < kLeastFinished) return startup_ ? startup_(number) : draw(number, taken);
+  if (number < kStartup || lessons.points.size() < kLeastFinished) return startup_ ? startup_(number) : untried(space_, seed_, number, taken);
   const TrainingSet data(encoding_.encode(lessons.points), lessons.values);
   const Hyperparameters learned = fit(encoding_.layout(), thinned(data));
   const GaussianProcess finished(learned, data.x, OutputWarp(data.values, learned.bend()).t);
@@ -129,7 +114,7 @@ Point GpSearch::suggest(std::int64_t number, std::span<const Observation> histor
   const std::span promising(lessons.points.data(), std::min(kPromising, lessons.points.size()));
   Random random(seed_, Purpose::search, static_cast<std::uint64_t>(number), kProposals);
   Point found = AcquisitionSearch(space_, encoding_, process, aim(number, process, known), taken).maximise(promising, random);
-  return found.empty() ? draw(number, taken) : found;
+  return found.empty() ? untried(space_, seed_, number, taken) : found;
 }
 
 }  // namespace

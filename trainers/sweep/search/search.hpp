@@ -34,7 +34,6 @@ class Search {
 struct SearchOptions {
   std::string method = "auto";   ///< auto, grid, random, sobol, tpe, gp, regevo
   std::uint64_t seed = 0;
-  std::int64_t trials = 100;     ///< the budget: `auto` chooses by it
 };
 
 /// `space` must outlive it. Throws ConfigError for a method that there is not, or one that cannot search this space.

@@ -12,6 +12,7 @@
 
 #include "tugline/core/config/scalar.hpp"
 #include "tugline/core/error.hpp"
+#include "tugline/trainers/sweep/space/exact_number.hpp"
 #include "tugline/trainers/sweep/space/value_text.hpp"
 
 namespace tugline::sweep {
@@ -34,18 +35,10 @@ std::size_t element_of(std::string_view key) {
   return element;
 }
 
-std::optional<double> number_in(const json::value& value) {
-  const json::string* text = value.if_string();
-  double number = 0;
-  if (text == nullptr) return std::nullopt;
-  const auto [end, error] = std::from_chars(text->begin(), text->end(), number);
-  return error == std::errc{} && end == text->end() ? std::optional(number) : std::nullopt;
-}
-
 std::optional<double> read_value(const Dimension& dimension, const json::value& value) {
   std::optional<double> number;
   if (dimension.kind == Kind::real) {
-    number = number_in(value);
+    number = exact_number(value);
   } else if (dimension.kind == Kind::integer) {
     if (value.is_int64()) number = static_cast<double>(value.get_int64());
   } else if (const json::string* text = value.if_string()) {

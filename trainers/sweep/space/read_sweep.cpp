@@ -132,6 +132,7 @@ class SweepReader {
     Section section = this->section("run");
     section.read("ranks_per_trial", sweep_.run.ranks_per_trial, kPositive);
     section.read("max_attempts", sweep_.run.max_attempts, kPositive);
+    section.read("mpirun", sweep_.run.mpirun);
     section.read_duration("lease", sweep_.run.lease_seconds);
     double timeout = 0;
     if (section.read_duration("timeout", timeout)) sweep_.run.timeout_seconds = timeout;

@@ -39,6 +39,7 @@ struct TrialSettings {
   int max_attempts = 3;
   double lease_seconds = 120;
   std::optional<double> timeout_seconds;   ///< of one attempt
+  std::string mpirun = "mpirun -q --oversubscribe --bind-to none";   ///< of trials with several ranks
 };
 
 /// A sweep's file with every default filled in, and its space. A value: copy it, read it from any thread.
@@ -65,7 +66,7 @@ SweepConfig load_sweep(const std::filesystem::path& file);
 /// The same for YAML text; `name` stands for the file.
 SweepConfig parse_sweep(const std::string& yaml, const std::string& name);
 
-/// One line of JSON: equal for two processes that serve the same sweep, wherever its folder is mounted.
+/// One line of JSON: equal for two processes that serve the same sweep, wherever its folder is mounted. `budget` and `run` may differ.
 std::string to_json(const SweepConfig& sweep);
 
 }  // namespace tugline::sweep

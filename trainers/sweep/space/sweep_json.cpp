@@ -55,16 +55,14 @@ json::object stop_of(const StopSettings& stop) {
 
 }  // namespace
 
-// Without dir: it may be mounted elsewhere on another host. The base by its text, for the same reason.
+// Without dir: it may be mounted elsewhere on another host. The base by its text, for the same reason. Without budget and run, which may
+// change while the sweep goes on.
 std::string to_json(const SweepConfig& sweep) {
   json::array objectives, space;
   for (const Objective& one : sweep.objectives) {
     objectives.push_back({{"metric", one.metric}, {"goal", one.maximise ? "max" : "min"}, {"weight", one.weight}});
   }
   for (const Parameter& one : sweep.parameters) space.push_back(to_object(one));
-  json::object run{{"ranks_per_trial", sweep.run.ranks_per_trial}, {"max_attempts", sweep.run.max_attempts}};
-  run["lease"] = sweep.run.lease_seconds;
-  run["timeout"] = sweep.run.timeout_seconds ? json::value(*sweep.run.timeout_seconds) : json::value(nullptr);
   json::object result;
   result["sweep"] = {{"name", sweep.name}, {"base", sweep.base_text}, {"seed", sweep.seed}};
   result["objectives"] = std::move(objectives);
@@ -73,8 +71,6 @@ std::string to_json(const SweepConfig& sweep) {
   result["first"] = first_of(sweep);
   result["search"] = {{"method", sweep.method}};
   result["stop"] = stop_of(sweep.stop);
-  result["budget"] = {{"trials", sweep.trials}};
-  result["run"] = std::move(run);
   result["repeat"] = {{"lag", sweep.lag ? json::value(*sweep.lag) : json::value(nullptr)}};
   return config::json_text(result, config::Layout::one_line);
 }

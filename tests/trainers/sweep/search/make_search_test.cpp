@@ -15,7 +15,7 @@ using testing::HasSubstr;
 
 std::string refusal(const Space& space, const std::string& method) {
   try {
-    make_search(space, {method, 0, 100});
+    make_search(space, {method, 0});
   } catch (const ConfigError& error) {
     return error.what();
   }
@@ -35,7 +35,7 @@ TEST(MakeSearch, RefusesASpaceThatTheMethodCannotSearch) {
 }
 
 Point suggested(const Space& space, const std::string& method, const std::vector<Observation>& history) {
-  return make_search(space, {method, 3, 100})->suggest(static_cast<std::int64_t>(history.size()), history);
+  return make_search(space, {method, 3})->suggest(static_cast<std::int64_t>(history.size()), history);
 }
 
 TEST(MakeSearch, AutoEvolvesArchitecturesModelsNumbersAndGoesOnByTpe) {
@@ -57,7 +57,7 @@ class EveryMethod : public testing::TestWithParam<const char*> {};
 
 TEST_P(EveryMethod, SearchesAConditionalSpaceAndDoesItAgain) {
   const Space space = architectures();
-  const SearchOptions options{GetParam(), 3, 30};
+  const SearchOptions options{GetParam(), 3};
   const std::vector<Observation> history = searched(*make_search(space, options), architecture_error, 30);
   const std::vector<Observation> again = searched(*make_search(space, options), architecture_error, 30);
   for (std::size_t i = 0; i < history.size(); ++i) {

@@ -44,8 +44,8 @@ constexpr const char* kCanonical =
     R"({"key":"model.channels","choice":["[16,32]","[32,64]"]},{"key":"name","choice":["'a b'","plain","'null'"]}],)"
     R"("forbid":["data.batch * $depth > 256"],)"
     R"("first":[{"optim.name":"adamw","optim.lr":"0.0003","$depth":2,"model.hidden[0]":64,"model.hidden[1]":32}],)"
-    R"("search":{"method":"tpe"},"stop":{"rule":"asha","min":1,"max":27,"eta":3},"budget":{"trials":40},)"
-    R"("run":{"ranks_per_trial":2,"max_attempts":5,"lease":120.0,"timeout":5400.0},"repeat":{"lag":8}})";
+    R"("search":{"method":"tpe"},"stop":{"rule":"asha","min":1,"max":27,"eta":3},)"
+    R"("repeat":{"lag":8}})";
 
 std::string written_in(const std::string& folder) {
   const fs::path path = fs::path(testing::TempDir()) / folder;
@@ -77,7 +77,7 @@ TEST(SweepConfig, HasDefaults) {
   EXPECT_EQ(to_json(sweep),
             R"({"sweep":{"name":"try","base":"","seed":0},"objectives":[{"metric":"value","goal":"min","weight":1.0}],)"
             R"("space":[{"key":"x","float":[0.0,1.0]}],"forbid":[],"first":[],"search":{"method":"auto"},"stop":{"rule":"none"},)"
-            R"("budget":{"trials":100},"run":{"ranks_per_trial":1,"max_attempts":3,"lease":120.0,"timeout":null},"repeat":{"lag":null}})");
+            R"("repeat":{"lag":null}})");
   EXPECT_EQ(sweep.dir, "runs/try");
   EXPECT_FALSE(sweep.base.has_value());
   EXPECT_EQ(parse_sweep("space: {x: {float: [0, 1]}}\nrepeat: {mode: lag}\nstop: {rule: median}", "s").lag, 16);

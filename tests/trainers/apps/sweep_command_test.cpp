@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// `tugline sweep` with real trainings: whatever happens to its processes, each trial ends once.
+#include <gmock/gmock.h>
+
+#include <boost/json.hpp>
+
+#include <csignal>
+#include <map>
+#include <sstream>
+
+#include "tugline/core/error.hpp"
+#include "tugline/tests/support/temporary_folder.hpp"
+#include "tugline/tests/trainers/apps/program.hpp"
+
+namespace tugline {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using testing::HasSubstr;
+
+class Sweep : public TemporaryFolder {
+ protected:
+  void SetUp() override {
+    TemporaryFolder::SetUp();
+    write_base(4);
+  }
+  void write_base(int epochs) const {
+    write(folder_ / "base.yaml", "data: {name: digits, batch: 50}\nmodel: {name: mlp, hidden: [16]}\noptim: {lr: 0.1}\n"
+                                 "train: {epochs: " + std::to_string(epochs) + ", eval_every: 1}\nlog: {tensorboard: false}\n");
+  }
+  void write_sweep(const std::string& more, const std::string& space = "optim.lr: {float: [0.01, 0.3], log: true}") const {
+    write(folder_ / "s.yaml", "sweep: {name: s, base: base.yaml, seed: 3}\nobjectives: [{metric: val/loss, goal: min}]\nspace:\n  " + space + "\n" + more);
+  }
+  Outcome sweep(Words words) const {
+    words.insert(words.begin(), "sweep");
+    return run_program(folder_, words, 0);
+  }
+  std::vector<json::object> table() const {
+    const Outcome outcome = sweep({"export", "s.yaml", "--format", "jsonl"});
+    std::vector<json::object> rows;
+    std::istringstream in(outcome.out);
+    for (std::string line; std::getline(in, line);) rows.push_back(json::parse(line).as_object());
+    return rows;
+  }
+  std::string replay() const { return sweep({"replay", "s.yaml"}).out; }
+};
+
+TEST_F(Sweep, HalvingPausesTrialsAndContinuesTheBestFromTheirCheckpoints) {
+  write_sweep("search: {method: random}\nstop: {rule: asha, min: 1, max: 4, eta: 2}\nbudget: {trials: 4}\n");
+  const Outcome outcome = sweep({"run", "s.yaml", "-n", "2"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr(" best"));
+  int to_the_end = 0;
+  for (const json::object& row : table()) {
+    const std::int64_t attempts = row.at("attempts").as_int64();
+    const double epochs = row.at("epochs").to_number<double>();
+    EXPECT_EQ(epochs, 1 << (attempts - 1)) << "a rung each";
+    EXPECT_EQ(row.at("state"), epochs == 4 ? "done" : "paused");
+    to_the_end += epochs == 4 ? 1 : 0;
+    if (attempts == 1) continue;
+    for (const auto& entry : fs::directory_iterator(folder_ / "runs/s/trials" / ("00000" + std::to_string(row.at("trial").as_int64())))) {
+      const bool first = entry.path().filename().string() < "job-000004";
+      if (entry.is_directory() && !first) EXPECT_THAT(read(entry.path() / "metrics.jsonl"), HasSubstr("\"event\":\"resume\"")) << entry.path();
+    }
+  }
+  EXPECT_GE(to_the_end, 1);
+  EXPECT_THAT(replay(), HasSubstr(", 0 differ"));
+  const auto before = snapshot(folder_ / "runs/s/jobs");
+  EXPECT_EQ(sweep({"run", "s.yaml"}).exit_code, 0);
+  EXPECT_EQ(snapshot(folder_ / "runs/s/jobs"), before) << "the same command finds nothing to do";
+  EXPECT_THAT(sweep({"best", "s.yaml"}).out, HasSubstr("epochs 4"));
+}
+
+TEST_F(Sweep, StoppedItSavesAndTheSameCommandGoesOn) {
+  write_sweep("search: {method: random}\nbudget: {trials: 3}\n");
+  Program program(folder_, {"sweep", "run", "s.yaml", "-n", "1"}, 0);
+  program.wait_for("trial    0");
+  program.signal(SIGTERM);
+  const Outcome stopped = program.wait();
+  ASSERT_EQ(stopped.exit_code, static_cast<int>(ExitCode::run_again)) << stopped.err;
+  ASSERT_EQ(sweep({"run", "s.yaml", "-n", "2"}).exit_code, 0);
+  const auto rows = table();
+  ASSERT_EQ(rows.size(), 3u);
+  for (const json::object& row : rows) EXPECT_EQ(row.at("state"), "done");
+}
+
+/// Its claim stays, and nobody beats for it.
+TEST_F(Sweep, AKilledWorkersTrialIsDoneByAnother) {
+  write_sweep("search: {method: random}\nbudget: {trials: 2}\nrun: {lease: 1 s}\n");
+  write_base(100);
+  {
+    Program worker(folder_, {"sweep", "work", "s.yaml"}, 0);
+    while (!fs::exists(folder_ / "runs/s/trials/000000/job-000000.001/metrics.jsonl")) ::sched_yield();
+    worker.signal(SIGKILL);
+    worker.wait();
+  }
+  ASSERT_EQ(sweep({"run", "s.yaml", "-n", "2"}).exit_code, 0);
+  const auto rows = table();
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].at("attempts"), 2);
+  for (const json::object& row : rows) EXPECT_EQ(row.at("state"), "done");
+}
+
+TEST_F(Sweep, FailuresAreToldApartAndOtherTrialsDoNotMind) {
+  write_sweep("search: {method: grid}\nrun: {max_attempts: 2}\n", "optim.lr: {choice: [0.1, 1.0e+30]}\n  parallel.backend: {choice: [auto, mpi]}");
+  ASSERT_EQ(sweep({"run", "s.yaml", "-n", "2"}).exit_code, 0);
+  std::map<std::string, int> states;
+  for (const json::object& row : table()) ++states[std::string(row.at("state").as_string())];
+  EXPECT_EQ(states, (std::map<std::string, int>{{"done", 1}, {"diverged", 1}, {"refused", 2}})) << sweep({"status", "s.yaml"}).out;
+}
+
+TEST_F(Sweep, AnAttemptThatTakesTooLongIsMadeAgainAsOftenAsAllowed) {
+  write_sweep("search: {method: random}\nbudget: {trials: 1}\nrun: {max_attempts: 2, timeout: 0.5 s}\n");
+  write_base(100000);
+  ASSERT_EQ(sweep({"run", "s.yaml"}).exit_code, 0);
+  ASSERT_EQ(table().size(), 1u);
+  EXPECT_EQ(table()[0].at("state"), "timed out");
+  EXPECT_EQ(table()[0].at("attempts"), 2);
+  EXPECT_THAT(sweep({"retry", "s.yaml"}).out, HasSubstr("1 trials"));
+  ASSERT_EQ(sweep({"run", "s.yaml"}).exit_code, 0);
+  EXPECT_EQ(table()[0].at("attempts"), 4);
+}
+
+TEST_F(Sweep, TheMedianRuleEndsWhatLagsBehind) {
+  write_sweep("search: {method: grid}\nstop: {rule: median, min: 2, warmup_trials: 3}\nrepeat: {mode: lag, lag: 1}\n",
+              "optim.lr: {ordinal: [0.1, 0.15, 0.2, 1.0e-7]}");
+  write(folder_ / "base.yaml", "data: {name: digits, batch: 10}\nmodel: {name: mlp, hidden: [64, 64]}\noptim: {lr: 0.1}\n"
+                               "train: {epochs: 60, eval_every: 1}\nlog: {tensorboard: false}\n");
+  ASSERT_EQ(sweep({"run", "s.yaml", "-n", "1"}).exit_code, 0);
+  const auto rows = table();
+  ASSERT_EQ(rows.size(), 4u);
+  for (int trial = 0; trial < 3; ++trial) EXPECT_EQ(rows[static_cast<std::size_t>(trial)].at("state"), "done");
+  EXPECT_EQ(rows[3].at("state"), "stopped");
+  EXPECT_LT(rows[3].at("epochs").to_number<double>(), 60);
+  EXPECT_TRUE(rows[3].at("value").is_double());
+}
+
+TEST_F(Sweep, TrialsMayHaveSeveralRanksAndAnMpirunStartsAWorkerPerRank) {
+  write_sweep("search: {method: random}\nbudget: {trials: 2}\nrun: {ranks_per_trial: 2, mpirun: '" + std::string(mpirun()) + " -q --oversubscribe --bind-to none'}\n");
+  ASSERT_EQ(run_program(folder_, {"sweep", "run", "s.yaml"}, 2).exit_code, 0);
+  const auto rows = table();
+  ASSERT_EQ(rows.size(), 2u);
+  for (const json::object& row : rows) EXPECT_EQ(row.at("state"), "done");
+  EXPECT_THAT(read(folder_ / "runs/s/trials/000000/job-000000.001/result.json"), HasSubstr("\"ranks\": 2"));
+}
+
+TEST_F(Sweep, AskAndTellServeOtherPrograms) {
+  write(folder_ / "s.yaml", "sweep: {name: s}\nobjectives: [{metric: loss}]\nspace: {x: {float: [0, 1]}, kind: {choice: [a, b]}}\nsearch: {method: random}\nbudget: {trials: 2}\n");
+  for (int trial = 0; trial < 2; ++trial) {
+    const Outcome asked = sweep({"ask", "s.yaml"});
+    ASSERT_EQ(asked.exit_code, 0) << asked.err;
+    const json::object given = json::parse(asked.out).as_object();
+    EXPECT_TRUE(given.at("values").as_object().contains("x"));
+    const std::string id(given.at("id").as_string());
+    EXPECT_EQ(sweep({"tell", "s.yaml", id}).exit_code, static_cast<int>(ExitCode::usage)) << "no value";
+    EXPECT_EQ(sweep({"tell", "s.yaml", id, "loss=" + std::to_string(trial)}).exit_code, 0);
+    EXPECT_EQ(sweep({"tell", "s.yaml", id, "loss=9"}).exit_code, static_cast<int>(ExitCode::usage)) << "it is over";
+  }
+  EXPECT_THAT(sweep({"ask", "s.yaml"}).out, HasSubstr("finished"));
+  EXPECT_THAT(sweep({"best", "s.yaml"}).out, HasSubstr("trial 0"));
+}
+
+TEST_F(Sweep, MistakesShowBeforeAnythingStarts) {
+  const auto expect = [&](const Words& words, ExitCode code, const char* what) {
+    const Outcome outcome = sweep(words);
+    EXPECT_EQ(outcome.exit_code, static_cast<int>(code)) << what;
+    EXPECT_THAT(outcome.err, HasSubstr(what));
+  };
+  write_sweep("search: {method: random}\n");
+  expect({"rum", "s.yaml"}, ExitCode::usage, "did you mean run?");
+  expect({"rank", "s.yaml", "val/los=1"}, ExitCode::usage, "val/los");
+  write_sweep("search: {method: random}\n", "optim.lrr: {float: [0.01, 0.3]}");
+  expect({"plan", "s.yaml"}, ExitCode::config, "s.yaml:4");
+  write_sweep("search: {method: random}\n", "optim.momentum: {choice: [0.0]}\n  optim.nesterov: {choice: [true]}");
+  expect({"run", "s.yaml"}, ExitCode::config, "the sweep would try");
+  EXPECT_FALSE(fs::exists(folder_ / "runs"));
+}
+
+}  // namespace
+}  // namespace tugline
