@@ -44,7 +44,7 @@ Point first_point(const SearchTask& task, std::uint64_t seed, std::int64_t numbe
 class Run {
  public:
   Run(const SearchTask& task, const std::string& method, std::uint64_t seed, std::int64_t trials)
-      : task_(task), seed_(seed), trials_(trials), search_(make_search(task.space, {method, seed, trials})) {}
+      : task_(task), seed_(seed), trials_(trials), search_(make_search(task.space, {method, seed})) {}
 
   void work(std::size_t workers) {
     std::vector<std::pair<double, std::size_t>> ends;   // time, trial
@@ -116,7 +116,7 @@ void cost(const std::string& method, std::int64_t trials) {
   }
   std::vector<double> times;
   for (std::uint64_t seed = 0; seed < 51; ++seed) {
-    const auto search = make_search(task.space, {method, seed, 2 * trials});
+    const auto search = make_search(task.space, {method, seed});
     const auto before = std::chrono::steady_clock::now();
     search->suggest(trials, history);
     times.push_back(Microseconds(std::chrono::steady_clock::now() - before).count());
