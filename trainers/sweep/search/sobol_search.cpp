@@ -18,8 +18,8 @@ struct Seedling {
   std::array<std::uint32_t, 9> first;
 };
 
-// Joe & Kuo 2008, "Constructing Sobol sequences with better two-dimensional projections": new-joe-kuo-6, dimensions 2 to 64. Public domain
-// numbers, as SciPy has them.
+// Joe & Kuo 2008, "Constructing Sobol sequences with better two-dimensional projections": new-joe-kuo-6, dimensions 2 to 64. Copyright (c)
+// 2008 Frances Y. Kuo and Stephen Joe; NOTICE has their licence.
 constexpr std::array<Seedling, kSobolDimensions - 1> kSeedlings{{
     {3, {1}}, {7, {1, 3}}, {11, {1, 3, 1}}, {13, {1, 1, 1}}, {19, {1, 1, 3, 3}}, {25, {1, 3, 5, 13}}, {37, {1, 1, 5, 5, 17}},
     {41, {1, 1, 5, 5, 5}}, {47, {1, 1, 7, 11, 19}}, {55, {1, 1, 5, 1, 1}}, {59, {1, 1, 1, 3, 11}}, {61, {1, 3, 5, 5, 31}},
