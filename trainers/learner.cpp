@@ -9,6 +9,7 @@
 #include <torch/torch.h>
 
 #include "tugline/core/clock.hpp"
+#include "tugline/core/models/autocast.hpp"
 #include "tugline/core/models/batch_norm.hpp"
 #include "tugline/core/models/module_tensors.hpp"
 #include "tugline/core/random.hpp"
@@ -74,6 +75,8 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
       micro_batch_(config.train.micro_batch),
       shards_(static_cast<int>(config.parallel.shards)),
       float64_(config.train.precision == "float64"),
+      reduced_(reduced_type(config.train.precision)),
+      loss_scale_(config.train.precision == "fp16"),
       channels_last_(config.train.channels_last),
       exchange_(exchange_options(config.parallel, world)),
       task_(std::move(task)) {
@@ -157,10 +160,17 @@ std::int64_t Learner::pass_size(const Piece& piece) const {
 }
 
 at::Tensor Learner::forward(const at::Tensor& input) {
-  if (!input.is_floating_point()) return model_->forward(input);
-  at::Tensor converted = float64_ ? input.to(at::kDouble) : input;
-  if (channels_last_ && converted.dim() == 4) converted = converted.contiguous(at::MemoryFormat::ChannelsLast);
-  return model_->forward(converted);
+  at::Tensor converted = float64_ && input.is_floating_point() ? input.to(at::kDouble) : input;
+  if (channels_last_ && input.is_floating_point() && input.dim() == 4) converted = converted.contiguous(at::MemoryFormat::ChannelsLast);
+  const Autocast autocast(at::kCPU, reduced_);
+  const at::Tensor output = model_->forward(converted);
+  return reduced_ && output.is_floating_point() ? output.to(at::kFloat) : output;   // losses and metrics are no place to save bits
+}
+
+bool Learner::overflowed(const StepFacts& facts) {
+  if (!facts.finite) return facts.nonfinite_rank < 0 && loss_scale_.shrink();
+  loss_scale_.note_finite();
+  return false;
 }
 
 StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "tugline/core/config/run_config.hpp"
 #include "tugline/core/data/loader.hpp"
@@ -14,6 +15,7 @@
 #include "tugline/parallel/strategy.hpp"
 #include "tugline/parallel/sync/exchange.hpp"
 #include "tugline/parallel/watchdog/heartbeat.hpp"
+#include "tugline/trainers/loss_scale.hpp"
 
 namespace tugline {
 
@@ -59,8 +61,12 @@ class Learner {
 
   /// How many backward passes `piece` takes (train.micro_batch).
   int backwards(const Piece& piece) const;
-  /// Weight that the gradient of a step is divided by before the exact one is known; see Task::nominal_weight.
-  double nominal_weight(const Piece& piece) const { return task_->nominal_weight(piece.global_size()); }
+  /// Weight that the gradient of a step is divided by before the exact one is known (Task::nominal_weight), over the loss scale.
+  double nominal_weight(const Piece& piece) const { return task_->nominal_weight(piece.global_size()) / loss_scale_.value(); }
+  /// Whether gradients of the step that has just finished were too large for 16 bits: the scale is smaller now, and the step is to be
+  /// tried again. Called once for each, alike on all ranks.
+  bool overflowed(const StepFacts& facts);
+  LossScale& loss_scale() { return loss_scale_; }
   /// Forward and backward over this rank's piece, adding gradients of (loss sum / nominal weight). Dropout draws from a
   /// generator seeded by (config.seed, piece.step, first position of the micro-batch).
   StepReport compute_gradients(Loader& loader, const Piece& piece);
@@ -70,7 +76,7 @@ class Learner {
   /// Beats as it computes; for a watchdog.
   Heartbeat& heartbeat() { return heartbeat_; }
 
-  /// The model's output in the mode it is in; converts the input to the run's precision and memory format.
+  /// The model's output in the mode it is in, float32 or float64; the run's precision and memory format hold within.
   at::Tensor forward(const at::Tensor& input);
   /// Sums over one batch in evaluation mode, without a graph. Leaves the model in the mode it was in.
   EvalSums evaluate(const Batch& batch);
@@ -83,6 +89,8 @@ class Learner {
   std::int64_t micro_batch_;
   int shards_;
   bool float64_;
+  std::optional<c10::ScalarType> reduced_;   // 16-bit type of products
+  LossScale loss_scale_;
   bool channels_last_;
   ExchangeOptions exchange_;
   Heartbeat heartbeat_;

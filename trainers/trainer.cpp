@@ -168,6 +168,7 @@ bool Trainer::resume() {
       throw CheckpointError(chosen + ": " + error.what());
     }
   });
+  agree(self.world().control(), [&] { self.parts.learner.loss_scale().load(self.state.loss_scale); });
   self.progress().world_size = self.world().size();
   self.saved_here = true;
   self.parts.log.event("resume", {{"checkpoint", chosen}, {"epoch", self.progress().epoch + 1}, {"step", self.progress().step}});
@@ -184,6 +185,10 @@ void Trainer::Impl::warn(const std::string& text) {
 StepFacts Trainer::Impl::one_step(const Piece& piece) {
   if (const auto next = strategy->upcoming(piece)) loader.expect(next->epoch, next->begin, next->end);
   StepFacts facts = attempt_step(piece);
+  while (parts.learner.overflowed(facts)) {
+    parts.log.event("loss_scale", {{"step", piece.step + 1}, {"scale", parts.learner.loss_scale().value()}});
+    facts = attempt_step(piece);   // with the smaller scale
+  }
   if (facts.finite || config().train.nonfinite == "skip") return facts;
   if (config().train.nonfinite == "retry") {
     facts = attempt_step(piece);   // buffers are back, and dropout draws what it drew
@@ -362,6 +367,7 @@ bool Trainer::Impl::stopped_early() const {
 void Trainer::Impl::save(bool best) {
   if (saved_here && !best) return;
   state.shares = shares ? save_shares(*shares, world()) : "";
+  state.loss_scale = parts.learner.loss_scale().save();
   parts.learner.heartbeat().enter(world().rank() == 0 ? Phase::checkpoint : Phase::waiting);
   agree(world().control(), [&] {
     if (world().rank() == 0) saver.save(state, to_yaml(config()), {.write = !saved_here, .best = best});

@@ -127,7 +127,7 @@ struct TrainConfig {
   double eval_every = 1;         // in eval_unit
   std::string eval_unit = "epoch";   // epoch | step
   std::int64_t eval_batch = 256; // global
-  std::string precision = "float32"; // float32 | float64
+  std::string precision = "float32"; // float32 | float64 | bf16 | fp16
   bool channels_last = false;
   std::vector<std::string> stop_signals;   // beside USR1, TERM and INT
   std::string nonfinite = "stop";    // what follows a loss or gradient that is not finite: stop | skip | retry

@@ -196,9 +196,13 @@ void check_run(const RunConfig& run, Conflicts& out) {
   if (run.parallel.wire == "bfloat16" && run.parallel.all_reduce == "backend") {
     out.push_back({{"parallel.wire", "parallel.all_reduce"}, "parallel.wire bfloat16 goes by the ring: set parallel.all_reduce to auto or ring"});
   }
-  if (run.parallel.wire == "bfloat16" && train.precision != "float32") {
-    out.push_back({{"parallel.wire", "train.precision"},
-                   fmt::format("parallel.wire bfloat16 is for float32 gradients, and train.precision is {}", train.precision)});
+  if (run.parallel.wire == "bfloat16" && train.precision == "float64") {
+    out.push_back({{"parallel.wire", "train.precision"}, "parallel.wire bfloat16 is for float32 gradients, and train.precision is float64"});
+  }
+  if (train.precision == "fp16" && run.parallel.strategy != "sync") {
+    out.push_back({{"train.precision", "parallel.strategy"},
+                   fmt::format("train.precision fp16 scales the loss for all ranks alike, step by step, and parallel.strategy {} has no such steps: use bf16",
+                               run.parallel.strategy)});
   }
   check_shards(run, out);
   check_balance(run, out);

@@ -81,9 +81,9 @@ class SyncNormalise : public torch::autograd::Function<SyncNormalise> {
 
   static variable_list backward(AutogradContext* ctx, variable_list output_gradients) {
     const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor& input = saved[0];
     const at::Tensor& weight = saved[1];
-    const at::Tensor& dy = output_gradients[0];
+    const at::Tensor input = saved[0].to(weight.scalar_type());   // 16 bits are too few for differences and sums
+    const at::Tensor dy = output_gradients[0].to(weight.scalar_type());
     const auto dims = reduced_dims(input);
     const at::Tensor normalised = (input - per_channel(saved[2], input)) * per_channel(saved[3], input);
     const at::Tensor sum_dy = dy.sum(dims, false, at::kDouble);
@@ -99,7 +99,7 @@ class SyncNormalise : public torch::autograd::Function<SyncNormalise> {
     const at::Tensor dx = (dy - per_channel(sums.narrow(0, 0, channels), input) -
                            normalised * per_channel(sums.narrow(0, channels, channels), input)) *
                           per_channel(saved[3] * weight, input);
-    return {dx, sum_dy_normalised.to(weight.scalar_type()), sum_dy.to(weight.scalar_type()), {}, {}, {}};
+    return {dx.to(saved[0].scalar_type()), sum_dy_normalised.to(weight.scalar_type()), sum_dy.to(weight.scalar_type()), {}, {}, {}};
   }
 };
 

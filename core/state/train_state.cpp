@@ -185,8 +185,10 @@ void Snapshot::take(const TrainState& state, const std::string& config_yaml) {
   texts_["config"] = config_yaml;
   texts_["progress"] = encode(state.progress);
   texts_["normalisation"] = json::serialize(json::value_from(state.normalisation));
-  texts_.erase("shares");
-  if (!state.shares.empty()) texts_["shares"] = state.shares;
+  for (const auto& [name, text] : {std::pair("shares", &state.shares), std::pair("loss_scale", &state.loss_scale)}) {
+    if (text->empty()) texts_.erase(name);
+    else texts_[name] = *text;
+  }
   texts_["versions"] = json::serialize(json::object{{"format", 1}, {"libtorch", TORCH_VERSION}, {"hdf5", hdf5_version()}});
   texts_["manifest"] = json::serialize(json::object{{"slice", 0}, {"slices", 1}, {"world_size", state.progress.world_size}});
 }
@@ -234,8 +236,12 @@ void restore(const Checkpoint& checkpoint, TrainState& state) {
   visit_model(state.parameters, state.buffers, copy);
   visit_slots(state, copy);
   state.progress = progress;
-  const auto shares = checkpoint.texts.find("shares");
-  state.shares = shares == checkpoint.texts.end() ? "" : shares->second;
+  const auto text = [&](const char* name) {
+    const auto found = checkpoint.texts.find(name);
+    return found == checkpoint.texts.end() ? std::string() : found->second;
+  };
+  state.shares = text("shares");
+  state.loss_scale = text("loss_scale");
   state.normalisation = std::move(normalisation);
 }
 

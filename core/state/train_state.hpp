@@ -40,6 +40,7 @@ struct TrainState {
   Progress progress;
   Normalisation normalisation;
   std::string shares;                  ///< how ranks had cut the batch, as text; empty: in equal parts
+  std::string loss_scale;              ///< of fp16, as text; empty: there is none
   bool parameters_elsewhere = false;   ///< parameters and slots are a copy in common with another rank, who alone restores them
 };
 

@@ -60,6 +60,20 @@ const RunCase kRuns[] = {
        c.model.batch_norm = "sync";
        c.data.drop_last = true;
      }},
+    {"bf16",
+     [](RunConfig& c) {
+       c.model.name = "convnet";
+       c.model.norm = "batch";
+       c.model.batch_norm = "sync";
+       c.data.drop_last = true;
+       c.train.precision = "bf16";
+     }},
+    {"fp16",
+     [](RunConfig& c) {
+       c.train.precision = "fp16";
+       c.train.micro_batch = 2;
+       c.optim.name = "adamw";
+     }},
     {"everything",
      [](RunConfig& c) {
        c.model.name = "convnet";

@@ -54,9 +54,13 @@ Attempt::Attempt(const GateSetup& setup, const OptimConfig& optim, std::int64_t 
 
 StepFacts Attempt::step() {
   const Piece piece = strategy_->next_piece().value();
-  strategy_->begin_step(learner_.backwards(piece), learner_.nominal_weight(piece));
   ++steps_;
-  return strategy_->finish_step(learner_.compute_gradients(loader_, piece));
+  StepFacts facts;
+  do {
+    strategy_->begin_step(learner_.backwards(piece), learner_.nominal_weight(piece));
+    facts = strategy_->finish_step(learner_.compute_gradients(loader_, piece));
+  } while (learner_.overflowed(facts));
+  return facts;
 }
 
 Evaluation Attempt::evaluate() {

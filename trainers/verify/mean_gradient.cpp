@@ -56,8 +56,11 @@ at::Tensor mean_gradient(Learner& learner, World& world, Loader& loader, const S
   options.exchange.ring = learner.exchange().ring;   // unrounded: what is compared here is who adds up what
   SyncStrategy strategy(world.communicator(), world.control(), learner.parameters(), keep, schedule, until_here, options);
   const Piece piece = *strategy.next_piece();
-  strategy.begin_step(learner.backwards(piece), learner.nominal_weight(piece));
-  strategy.finish_step(learner.compute_gradients(loader, piece));
+  StepFacts facts;
+  do {
+    strategy.begin_step(learner.backwards(piece), learner.nominal_weight(piece));
+    facts = strategy.finish_step(learner.compute_gradients(loader, piece));
+  } while (learner.overflowed(facts));
   return flat_gradients(learner.parameters());
 }
 

@@ -25,6 +25,13 @@ namespace {
 
 constexpr double kTolerance32 = 1e-5, kTolerance64 = 1e-12;
 
+/// Products in 16 bits round at 2^-8 or 2^-11, and other shares mean other sums before they do.
+double tolerance_in(const std::string& precision) {
+  if (precision == "float64") return kTolerance64;
+  if (precision == "bf16") return 0.02;
+  return precision == "fp16" ? 0.0025 : kTolerance32;
+}
+
 /// Which steps to compare.
 struct Case {
   std::string what;
@@ -170,8 +177,8 @@ class Experiments {
     const double left = worst(config, true);
     if (left > kTolerance64) return std::nullopt;
     return Cause{"rounding", fmt::format(
-        "In float64 the ranks agree ({:.1e}), so the {:.1e} here are rounding in float32, which this model makes larger than most do.",
-        left, difference)};
+        "In float64 the ranks agree ({:.1e}), so the {:.1e} here are rounding in {}, which this model makes larger than most do.",
+        left, difference, subject_.config.train.precision)};
   }
 
  private:
@@ -208,7 +215,7 @@ VerifyReport verify(World& world, const VerifySubject& subject, std::optional<do
   report.ranks = world.size();
   report.backend = world.communicator().backend();
   report.precision = config.train.precision;
-  report.tolerance = tolerance.value_or(config.train.precision == "float64" ? kTolerance64 : kTolerance32);
+  report.tolerance = tolerance.value_or(tolerance_in(config.train.precision));
 
   Pair pair(world, config, subject, true);
   const bool sync_norm = pair.team.sync_batch_norm();
