@@ -27,6 +27,7 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int size() const = 0;
   virtual std::string backend() const = 0;   ///< "mpi", "threads"
+  virtual bool takes_device_memory() const { return false; }   ///< pointers given to it are a device's, and Work is in the order of its streams
 
   // Collectives that return at once. Counts are elements.
   virtual std::unique_ptr<Work> start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) = 0;

@@ -31,7 +31,9 @@ std::vector<std::pair<std::string, std::string>> layout_facts(const std::vector<
 
 void broadcast_values(Communicator& communicator, Arena& arena, int root) {
   for (const auto& flat : arena.flats()) {
-    communicator.broadcast(flat.values.data_ptr(), static_cast<std::int64_t>(flat.values.nbytes()), root);
+    const at::Tensor host = flat.values.cpu();   // the same tensor where it is there already
+    communicator.broadcast(host.data_ptr(), static_cast<std::int64_t>(host.nbytes()), root);
+    if (!host.is_same(flat.values)) at::Tensor(flat.values).copy_(host);
   }
 }
 
@@ -47,11 +49,13 @@ void average_values(Communicator& communicator, Arena& arena, Weight weight) {
     at::Tensor values = flat.values;
     if (values.is_floating_point()) {
       // In float64 the mean of equal float32 values is that value.
-      at::Tensor mean = values.to(at::kDouble, /*non_blocking=*/false, /*copy=*/true);
+      at::Tensor mean = values.to(at::kCPU, at::kDouble, /*non_blocking=*/false, /*copy=*/true);
       communicator.all_reduce(mean.mul_(weight.mine).data_ptr(), mean.numel(), DType::float64, ReduceOp::sum);
       values.copy_(mean.div_(weight.all));
     } else if (is_averaged(values)) {
-      communicator.all_reduce(values.data_ptr(), values.numel(), dtype_of(values), ReduceOp::max);
+      const at::Tensor host = values.cpu();
+      communicator.all_reduce(host.data_ptr(), host.numel(), dtype_of(host), ReduceOp::max);
+      if (!host.is_same(values)) values.copy_(host);
     }
   }
 }
@@ -59,7 +63,9 @@ void average_values(Communicator& communicator, Arena& arena, Weight weight) {
 namespace {
 
 std::uint64_t digest_of(const at::Tensor& dense) {
-  return dense.defined() ? XXH3_64bits(dense.const_data_ptr(), dense.nbytes()) : 0;
+  if (!dense.defined()) return 0;
+  const at::Tensor host = dense.cpu();
+  return XXH3_64bits(host.const_data_ptr(), host.nbytes());
 }
 
 /// The lowest rank whose digests are not rank 0's; -1: none. Collective.

@@ -142,8 +142,10 @@ void FaultInjector::before_step(std::int64_t step, Arena& parameters, Heartbeat&
 void FaultInjector::after_step(std::int64_t step, Arena& parameters) {
   impl_->heal();
   if (impl_->take(Fault::Kind::flip, step)) {
-    auto* const bytes = static_cast<unsigned char*>(parameters.slots().front().parameter.data_ptr());
-    bytes[2] ^= 0x10;   // of a float32: in its fraction, so that it stays a number
+    at::Tensor parameter = parameters.slots().front().parameter.detach();
+    const at::Tensor host = parameter.cpu();
+    static_cast<unsigned char*>(host.data_ptr())[2] ^= 0x10;   // of a float32: in its fraction, so that it stays a number
+    if (!host.is_same(parameter)) parameter.copy_(host);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 #include <fmt/format.h>
 #include <torch/torch.h>
 
@@ -22,8 +23,9 @@
 namespace tugline {
 namespace {
 
-/// Weights change dtype and memory format before the arena takes them: afterwards that would break the binding.
-void prepare_weights(Model& model, const TrainConfig& config) {
+/// Weights change place, dtype and memory format before the arena takes them: afterwards that would break the binding.
+void prepare_weights(Model& model, const TrainConfig& config, at::Device device) {
+  if (!device.is_cpu()) model.to(device);
   if (config.precision == "float64") model.to(torch::kFloat64);
   if (!config.channels_last) return;
   torch::NoGradGuard no_grad;
@@ -32,10 +34,11 @@ void prepare_weights(Model& model, const TrainConfig& config) {
   }
 }
 
-ArenaOptions parameter_options(const std::vector<NamedTensor>& parameters, const RunConfig& config) {
+ArenaOptions parameter_options(const std::vector<NamedTensor>& parameters, const RunConfig& config, at::Device device) {
   auto groups = std::make_shared<std::unordered_map<std::string, int>>();
   for (const auto& [name, tensor] : parameters) (*groups)[name] = group_of(config.optim, name, tensor.dim());
   ArenaOptions options;
+  options.device = device;
   options.bucket_bytes = static_cast<std::int64_t>(config.parallel.bucket_mib * (1 << 20));
   options.group_of = [groups](const std::string& name) { return groups->at(name); };
   return options;
@@ -61,10 +64,19 @@ void require_shards_fit(const RunConfig& config, Model& model, int ranks) {
   }
 }
 
-void seed_dropout(std::uint64_t seed) {
-  at::Generator generator = at::detail::getDefaultCPUGenerator();
-  std::lock_guard<std::mutex> lock(generator.mutex());
-  generator.set_current_seed(seed);
+void seed_dropout(std::uint64_t seed, at::Device device) {
+  const auto seed_one = [seed](at::Generator generator) {
+    const std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_current_seed(seed);
+  };
+  seed_one(at::detail::getDefaultCPUGenerator());
+  if (device.is_cuda()) seed_one(at::globalContext().defaultGenerator(device));
+}
+
+at::Device device_of(const TrainConfig& config, const World& world) {
+  const at::Device device(config.device);
+  if (device.is_cpu()) return device;
+  return {device.type(), static_cast<at::DeviceIndex>(device.is_cuda() ? world.local_rank() : 0)};
 }
 
 }  // namespace
@@ -74,6 +86,7 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
     : seed_(config.seed),
       micro_batch_(config.train.micro_batch),
       shards_(static_cast<int>(config.parallel.shards)),
+      device_(device_of(config.train, world)),
       float64_(config.train.precision == "float64"),
       reduced_(reduced_type(config.train.precision)),
       loss_scale_(config.train.precision == "fp16"),
@@ -83,7 +96,7 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
   agree(world.control(), [&] {
     model_ = models.build(config.model, spec, config.seed);
     if (!task_) task_ = make_task(config.task, spec);
-    prepare_weights(*model_, config.train);
+    prepare_weights(*model_, config.train, device_);
     require_shards_fit(config, *model_, world.size());
   });
   auto facts = layout_facts(named_parameters_of(*model_), "parameter");
@@ -101,7 +114,9 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
     batch_norm_ = world.control().duplicate();
     set_batch_norm_reduction(*model_, [this](at::Tensor& sums) {
       const double start = Clock::steady().seconds(), cpu = thread_cpu_seconds();
-      batch_norm_->all_reduce(sums.data_ptr(), sums.numel(), dtype_of(sums));
+      const at::Tensor host = sums.cpu();
+      batch_norm_->all_reduce(host.data_ptr(), host.numel(), dtype_of(host));
+      if (!host.is_same(sums)) sums.copy_(host);
       waited_ += Clock::steady().seconds() - start;
       waited_cpu_ += thread_cpu_seconds() - cpu;
     });
@@ -111,12 +126,12 @@ Learner::~Learner() = default;
 
 void Learner::make_arenas(const RunConfig& config, World& world, ParameterCopies copies) {
   const auto named = named_parameters_of(*model_);
-  buffers_ = std::make_unique<Arena>(named_buffers_of(*model_), ArenaOptions{});
+  buffers_ = std::make_unique<Arena>(named_buffers_of(*model_), ArenaOptions{.device = device_});
   // Across hosts, shards are added up by message.
-  const bool wanted = config.parallel.shared_memory != "off" && (shards_ == 0 || world.num_hosts() == 1);
+  const bool wanted = device_.is_cpu() && config.parallel.shared_memory != "off" && (shards_ == 0 || world.num_hosts() == 1);
   const bool async = copies == ParameterCopies::per_host && config.parallel.strategy == "async";
   with_node_team(world, wanted, [&](std::shared_ptr<NodeTeam> team) {
-    ArenaOptions options = parameter_options(named, config);
+    ArenaOptions options = parameter_options(named, config, device_);
     const bool one_copy = team && copies == ParameterCopies::per_host && config.parallel.shared_memory == "auto" && shards_ == 0 &&
                           config.parallel.strategy == "sync";
     if (team && !async) options.allocator = one_copy ? shared_everything(team) : shared_gradients(team);
@@ -160,12 +175,15 @@ std::int64_t Learner::pass_size(const Piece& piece) const {
 }
 
 at::Tensor Learner::forward(const at::Tensor& input) {
-  at::Tensor converted = float64_ && input.is_floating_point() ? input.to(at::kDouble) : input;
+  at::Tensor converted = input.to(device_);
+  if (float64_ && input.is_floating_point()) converted = converted.to(at::kDouble);
   if (channels_last_ && input.is_floating_point() && input.dim() == 4) converted = converted.contiguous(at::MemoryFormat::ChannelsLast);
-  const Autocast autocast(at::kCPU, reduced_);
+  const Autocast autocast(device_.type(), reduced_);
   const at::Tensor output = model_->forward(converted);
   return reduced_ && output.is_floating_point() ? output.to(at::kFloat) : output;   // losses and metrics are no place to save bits
 }
+
+Batch Learner::to_device(Batch batch) const { return {batch.input.to(device_), batch.target.to(device_)}; }
 
 bool Learner::overflowed(const StepFacts& facts) {
   if (!facts.finite) return facts.nonfinite_rank < 0 && loss_scale_.shrink();
@@ -200,16 +218,17 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
 }
 
 void Learner::compute_gradients(const Batch& batch, double nominal_weight, std::uint64_t dropout_seed, StepReport& report) {
-  seed_dropout(dropout_seed);
+  seed_dropout(dropout_seed, device_);
   model_->train();
   const at::Tensor output = forward(batch.input);
-  const LossSum loss = task_->loss(output, batch.target);
+  const at::Tensor target = batch.target.to(device_);
+  const LossSum loss = task_->loss(output, target);
   (loss.sum / nominal_weight).backward();
   torch::NoGradGuard no_grad;
   report.weight += loss.weight;
   report.loss_sum += loss.sum.item<double>();
   if (task_->has_accuracy()) {
-    const EvalSums sums = task_->evaluate(output.detach(), batch.target);
+    const EvalSums sums = task_->evaluate(output.detach(), target);
     report.correct += sums.correct;
     report.counted += sums.counted;
   }
@@ -220,7 +239,7 @@ EvalSums Learner::evaluate(const Batch& batch) {
   torch::NoGradGuard no_grad;
   const bool training = model_->is_training();
   model_->eval();
-  const EvalSums sums = task_->evaluate(forward(batch.input), batch.target);
+  const EvalSums sums = task_->evaluate(forward(batch.input), batch.target.to(device_));
   model_->train(training);
   return sums;
 }

@@ -46,7 +46,10 @@ class Learner {
   const std::shared_ptr<NodeTeam>& node() const { return node_; }
   /// What the optimizer steps instead of the arena's values: one copy for all ranks. Empty where it steps those (AsyncStrategy).
   const std::vector<at::Tensor>& common() const { return common_; }
-  /// How gradients go that do not lie there.
+  /// Where parameters, gradients and batches are (train.device).
+  at::Device device() const { return device_; }
+  Batch to_device(Batch batch) const;
+  /// How gradients go that do not lie in the node's memory.
   const ExchangeOptions& exchange() const { return exchange_; }
   /// parallel.shards
   int shards() const { return shards_; }
@@ -88,6 +91,7 @@ class Learner {
   std::uint64_t seed_;
   std::int64_t micro_batch_;
   int shards_;
+  at::Device device_;
   bool float64_;
   std::optional<c10::ScalarType> reduced_;   // 16-bit type of products
   LossScale loss_scale_;

@@ -128,6 +128,7 @@ struct TrainConfig {
   std::string eval_unit = "epoch";   // epoch | step
   std::int64_t eval_batch = 256; // global
   std::string precision = "float32"; // float32 | float64 | bf16 | fp16
+  std::string device = "cpu";        // cpu | cuda
   bool channels_last = false;
   std::vector<std::string> stop_signals;   // beside USR1, TERM and INT
   std::string nonfinite = "stop";    // what follows a loss or gradient that is not finite: stop | skip | retry

@@ -115,6 +115,7 @@ const std::vector<Note>& notes() {
       {"train.eval_batch", "global batch of an evaluation", "samples", at_least(1)},
       {"train.precision", "type of arithmetic; bf16 and fp16: of products, while parameters and gradients stay float32", "",
        one_of("float32", "float64", "bf16", "fp16")},
+      {"train.device", "where a rank computes; cuda: the device with the rank's number on its host, in a build with CUDA", "", one_of("cpu", "cuda")},
       {"train.channels_last", "keep images and convolution weights channels last", "", {}},
       {"train.stop_signals", "signals that mean save and stop, beside USR1, TERM and INT", "",
        one_of("USR2", "XCPU", "ALRM", "HUP", "QUIT", "PWR")},

@@ -113,6 +113,18 @@ void check_local(const RunConfig& run, Conflicts& out) {
   }
 }
 
+/// What is made for memory that the host can read.
+void check_device(const RunConfig& run, Conflicts& out) {
+  if (run.train.device == "cpu") return;
+  const ParallelConfig& parallel = run.parallel;
+  const auto refuse = [&](const std::string& key, const std::string& value) {
+    out.push_back({{"train.device", key}, fmt::format("train.device {} needs {} {}", run.train.device, key, value)});
+  };
+  if (parallel.strategy != "sync") refuse("parallel.strategy", "sync");
+  if (parallel.shards > 0) refuse("parallel.shards", "0");
+  if (parallel.wire != "float32") refuse("parallel.wire", "float32");
+}
+
 void check_async(const RunConfig& run, Conflicts& out) {
   const ParallelConfig& parallel = run.parallel;
   if (parallel.strategy != "async" && !parallel.async.replay.empty()) {
@@ -208,6 +220,7 @@ void check_run(const RunConfig& run, Conflicts& out) {
   check_balance(run, out);
   check_local(run, out);
   check_async(run, out);
+  check_device(run, out);
   const OverfitConfig& overfit = run.overfit;
   if (overfit.steps / overfit.eval_every < overfit.hold) {
     out.push_back({{"overfit.hold", "overfit.steps", "overfit.eval_every"},

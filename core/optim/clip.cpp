@@ -8,6 +8,8 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/linalg_vector_norm.h>
 
 namespace tugline {
 namespace {
@@ -49,9 +51,20 @@ double squared_norm(const at::Tensor& flat) {
   return sum_of_squares(narrow.const_data_ptr<float>(), narrow.numel());
 }
 
+/// On a device the host waits once, for the sum.
+double squared_norm_on_device(const Arena& arena, std::span<const Range> ranges) {
+  at::Tensor sum;
+  for (const Range& range : ranges) {
+    const at::Tensor square = at::linalg_vector_norm(arena.gradients(range), 2, {}, false, at::kDouble).square();
+    sum = sum.defined() ? sum + square : square;
+  }
+  return sum.defined() ? sum.item<double>() : 0;
+}
+
 }  // namespace
 
 double squared_norm(const Arena& arena, std::span<const Range> ranges) {
+  if (!arena.device().is_cpu()) return squared_norm_on_device(arena, ranges);
   double sum = 0;
   for (const Range& range : ranges) sum += squared_norm(arena.gradients(range));
   return sum;

@@ -26,8 +26,8 @@ namespace {
 struct RangeViews {
   at::Tensor values, gradients;
   std::vector<at::Tensor> slots;
-  at::Tensor step = at::zeros({1}, at::kFloat);           // adam and adagrad read the step from a tensor
-  at::Tensor inverse_scale = at::zeros({1}, at::kFloat);  // ATen divides gradients by it
+  at::Tensor step;            // [1] float32: adam and adagrad read the step from a tensor
+  at::Tensor inverse_scale;   // [1] float32: ATen divides gradients by it
 };
 
 /// What one call of a fused kernel gets beside the views.
@@ -36,6 +36,12 @@ struct StepArguments {
   bool first;
   std::optional<at::Tensor> inverse_scale;
 };
+
+/// Without a kernel where the host can write.
+void set(const at::Tensor& scalar, double value) {
+  if (scalar.device().is_cpu()) scalar.data_ptr<float>()[0] = static_cast<float>(value);
+  else at::Tensor(scalar).fill_(value);
+}
 
 /// How much an average over steps that keeps `decay` of itself per step takes in with an update that is `fraction` of one, against a step.
 double intake(double decay, double fraction) { return fraction == 1 ? 1 : (1 - std::pow(decay, fraction)) / (1 - decay); }
@@ -60,9 +66,9 @@ class FusedOptimizer : public Optimizer {
     const ParamGroup& settings = groups_.at(static_cast<std::size_t>(group));
     StepArguments arguments{update.lr * settings.lr_factor, settings.weight_decay, update.fraction, update.first || (update.number == 1 && update.fraction == 1), std::nullopt};
     const double grad_scale = update.grad_scale * gradient_factor(update.fraction);
-    views.step.data_ptr<float>()[0] = static_cast<float>(update.number / update.fraction);
+    set(views.step, update.number / update.fraction);
     if (grad_scale != 1 && views.values.scalar_type() == at::kFloat) {
-      views.inverse_scale.data_ptr<float>()[0] = static_cast<float>(1 / grad_scale);
+      set(views.inverse_scale, 1 / grad_scale);
       arguments.inverse_scale = views.inverse_scale;
     } else if (grad_scale != 1) {
       views.gradients.mul_(grad_scale);  // the kernels' scale is float32 whatever the gradients are
@@ -97,6 +103,9 @@ class FusedOptimizer : public Optimizer {
     auto& views = views_[{range.buffer, range.begin, range.end}];
     if (!views) {
       views = std::make_shared<RangeViews>();
+      const auto one_number = at::TensorOptions(at::kFloat).device(arena_.device());
+      views->step = at::zeros({1}, one_number);
+      views->inverse_scale = at::zeros({1}, one_number);
       views->values = values_.at(static_cast<std::size_t>(range.buffer)).narrow(0, range.begin, range.size());
       views->gradients = arena_.gradients(range);
       for (const SlotBuffer& slot : slots_) {

@@ -20,8 +20,9 @@ constexpr std::int64_t kAlignmentBytes = 64;   // a cache line: neighbours owned
 // Buckets by default: enough of them that most have left before backward ends, large enough that what each costs does not show.
 constexpr std::int64_t kBuckets = 16, kSmallestBucketBytes = 256 << 10, kLargestBucketBytes = 4 << 20;
 
-at::Tensor flat_tensor(const ArenaAllocator& allocate, std::int64_t count, at::ScalarType type, const std::string& what) {
-  std::shared_ptr<void> memory = allocate(static_cast<std::size_t>(count) * c10::elementSize(type), what);
+at::Tensor flat_tensor(const ArenaOptions& options, std::int64_t count, at::ScalarType type, const std::string& what) {
+  if (!options.device.is_cpu()) return at::zeros({count}, at::TensorOptions(type).device(options.device));   // LibTorch aligns to more
+  std::shared_ptr<void> memory = options.allocator(static_cast<std::size_t>(count) * c10::elementSize(type), what);
   void* data = memory.get();
   return at::from_blob(data, {count}, [memory = std::move(memory)](void*) {}, at::TensorOptions(type));
 }
@@ -30,7 +31,7 @@ at::Tensor flat_tensor(const ArenaAllocator& allocate, std::int64_t count, at::S
 /// gradients in place, which a view refuses.
 at::Tensor view_at(const at::Tensor& flat, std::int64_t begin, const at::Tensor& like) {
   void* data = static_cast<char*>(flat.data_ptr()) + begin * flat.element_size();
-  return at::from_blob(data, like.sizes(), like.strides(), [flat](void*) {}, flat.options());
+  return at::from_blob(data, like.sizes(), like.strides(), [flat](void*) {}, flat.options(), flat.device());
 }
 
 std::int64_t padded(std::int64_t count, std::int64_t element_bytes) {
@@ -84,8 +85,8 @@ Arena::Arena(const std::vector<NamedTensor>& parameters, ArenaOptions options) :
       if (tensor.requires_grad() != trainable) continue;
       if (std::find(seen.begin(), seen.end(), tensor.unsafeGetTensorImpl()) != seen.end()) continue;
       seen.push_back(tensor.unsafeGetTensorImpl());
-      if (!tensor.device().is_cpu() || tensor.layout() != at::kStrided) {
-        throw Error("'" + name + "' is not a dense tensor in host memory: it cannot lie in the arena");
+      if (tensor.device() != self.options.device || tensor.layout() != at::kStrided) {
+        throw Error(fmt::format("'{}' is not a dense tensor on {}: it cannot lie in the arena", name, self.options.device.str()));
       }
       Slot slot{name, tensor, {}, -1, 0};
       if (trainable && self.options.group_of) slot.group = self.options.group_of(name);
@@ -172,8 +173,8 @@ void Arena::Impl::bind(const std::vector<at::ScalarType>& types, const std::vect
                        const std::vector<std::int64_t>& gradient_sizes) {
   const at::NoGradGuard no_grad;
   for (std::size_t f = 0; f < types.size(); ++f) {
-    Flat flat{flat_tensor(options.allocator, sizes[f], types[f], "parameters"), {}};
-    if (gradient_sizes[f] > 0) flat.gradients = flat_tensor(options.allocator, gradient_sizes[f], types[f], "gradients");
+    Flat flat{flat_tensor(options, sizes[f], types[f], "parameters"), {}};
+    if (gradient_sizes[f] > 0) flat.gradients = flat_tensor(options, gradient_sizes[f], types[f], "gradients");
     flats.push_back(std::move(flat));
   }
   for (std::size_t i = 0; i < slots.size(); ++i) {
@@ -186,6 +187,7 @@ void Arena::Impl::bind(const std::vector<at::ScalarType>& types, const std::vect
   }
 }
 
+at::Device Arena::device() const { return impl_->options.device; }
 const std::vector<Arena::Slot>& Arena::slots() const { return impl_->slots; }
 const std::vector<Arena::Flat>& Arena::flats() const { return impl_->flats; }
 const std::vector<Arena::Bucket>& Arena::buckets() const { return impl_->buckets; }
@@ -201,7 +203,7 @@ at::Tensor Arena::gradients(const Range& range) const {
 std::vector<at::Tensor> Arena::like(const std::string& what) const {
   std::vector<at::Tensor> result;
   for (const Flat& flat : impl_->flats) {
-    result.push_back(flat_tensor(impl_->options.allocator, flat.values.numel(), flat.values.scalar_type(), what));
+    result.push_back(flat_tensor(impl_->options, flat.values.numel(), flat.values.scalar_type(), what));
   }
   return result;
 }
@@ -211,9 +213,10 @@ at::Tensor Arena::view(const std::vector<at::Tensor>& buffers, const Slot& slot)
 }
 
 void Arena::zero_gradients() {
+  const at::NoGradGuard no_grad;
   for (std::size_t i = 0; i < impl_->slots.size(); ++i) rebind_gradient(i);
   for (const Flat& flat : impl_->flats) {
-    if (flat.gradients.defined()) std::memset(flat.gradients.data_ptr(), 0, flat.gradients.nbytes());
+    if (flat.gradients.defined()) at::Tensor(flat.gradients).zero_();
   }
 }
 

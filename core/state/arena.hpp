@@ -33,7 +33,8 @@ struct ArenaOptions {
   /// Upper size of a bucket (a larger parameter gets its own); 0: a sixteenth of the gradients, at least 256 KiB and at most 4 MiB.
   std::int64_t bucket_bytes = 0;
   std::function<int(const std::string& name)> group_of;  ///< parameter group of a name; null: all in group 0
-  ArenaAllocator allocator;                   ///< null: host memory
+  ArenaAllocator allocator;                   ///< of host memory; null: host_memory()
+  at::Device device = at::kCPU;               ///< where the parameters are, and the arena; `allocator` is for the host alone
   bool values_are_there = false;              ///< the allocator's memory holds the values, another rank's: bind to them, copy nothing
 };
 
@@ -63,12 +64,14 @@ class Arena {
   };
 
   /// Moves the tensors' contents into the arena and binds them. Frozen parameters (requires_grad false) get values but no
-  /// gradient and lie in no bucket. Tied ones must be the same tensor and count once. Throws Error on sparse or non-host tensors.
+  /// gradient and lie in no bucket. Tied ones must be the same tensor and count once. Throws Error on sparse tensors and on those that
+  /// are not on `options.device`.
   Arena(const std::vector<NamedTensor>& parameters, ArenaOptions options);
   ~Arena();
   Arena(Arena&&) noexcept;
   Arena& operator=(Arena&&) noexcept;
 
+  at::Device device() const;
   const std::vector<Slot>& slots() const;          ///< trainable first, then frozen
   const std::vector<Flat>& flats() const;          ///< one per dtype
   const std::vector<Bucket>& buckets() const;      ///< in the order in which backward is expected to fill them
@@ -87,7 +90,7 @@ class Arena {
   /// View of parameter `slot` in a buffer made by like(), with the parameter's own shape and strides.
   at::Tensor view(const std::vector<at::Tensor>& buffers, const Slot& slot) const;
 
-  /// Sets all gradients to zero (one memset per dtype).
+  /// Sets all gradients to zero (one call per dtype).
   void zero_gradients();
   /// Checks every binding by pointer and restores what broke; a detached gradient's contents are copied in, a gradient
   /// that was set to none counts as zero. Returns how many were restored. Throws Error when a shape has changed.

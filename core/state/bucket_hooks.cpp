@@ -20,7 +20,9 @@
 namespace tugline {
 namespace {
 
+/// On a device nobody waits for the answer: it is looked for once, in the sums (BucketSum::finite()).
 bool is_finite(const at::Tensor& dense) {
+  if (!dense.device().is_cpu()) return true;
   if (dense.scalar_type() == at::kFloat) return all_finite(dense.const_data_ptr<float>(), dense.numel());
   return std::isfinite(dense.sum(at::kDouble).item<double>());
 }
@@ -60,10 +62,11 @@ struct BucketHooks::Impl {
   }
 
   void clear_empty() {
+    const at::NoGradGuard no_grad;
     for (std::size_t i = 0; i < empty.size(); ++i) {
       if (!empty[i]) continue;
       at::Tensor gradients = arena.gradients(arena.slots()[i].range);
-      std::memset(gradients.data_ptr(), 0, gradients.nbytes());
+      gradients.zero_();
       empty[i] = 0;
     }
   }
@@ -77,7 +80,7 @@ struct BucketHooks::Impl {
     if (!empty[index] && !was_none) {
       place.add_(gradient);
       finite = (passes_left[index] > 1 || is_finite(place)) && finite;
-    } else if (gradient.scalar_type() == at::kFloat && place.scalar_type() == at::kFloat && gradient.layout() == at::kStrided &&
+    } else if (place.device().is_cpu() && gradient.scalar_type() == at::kFloat && place.scalar_type() == at::kFloat && gradient.layout() == at::kStrided &&
                gradient.strides() == place.strides() && !gradient.is_neg()) {   // dense: the arena's views are
       finite = copy_finite(gradient.const_data_ptr<float>(), place.data_ptr<float>(), place.numel()) && finite;
     } else {

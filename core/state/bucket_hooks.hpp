@@ -11,7 +11,7 @@ namespace tugline {
 class Arena;
 
 /// Moves gradients into the arena as backward makes them, and tells when a bucket is full. Hooks every trainable parameter; takes the
-/// hooks off again in the destructor. Runs on the thread that calls backward() (CPU). The arena must outlive it.
+/// hooks off again in the destructor. Runs on the thread that calls backward(), or on that of the arena's device. The arena must outlive it.
 ///
 /// The first gradient of a step is copied into its place, later ones are added: nothing has to be zeroed before, and nothing is added to
 /// zeros. While not armed it leaves backward alone. With `leaves` > 0 the passes of a step are added up pairwise instead (PairwiseSum), and
@@ -32,7 +32,7 @@ class BucketHooks {
   /// Ends the step: parameters that got no gradient have zero (or what was kept). Returns the buckets not reported since arm().
   std::vector<int> finish();
   /// All gradients of the step so far are finite: looked at while they are stored, when they pass through the cache anyway. Not those
-  /// kept from before that got none.
+  /// kept from before that got none. On the host alone; elsewhere it knows nothing and says yes.
   bool finite() const;
 
  private:

@@ -158,7 +158,7 @@ void check_no_extras(const Checkpoint& checkpoint, const std::set<std::string>& 
 
 void copy_in(const Checkpoint& checkpoint, const std::string& path, at::Tensor view) {
   const Array& array = checkpoint.arrays.at(path);
-  view.copy_(at::from_blob(const_cast<std::byte*>(array.data.data()), array.shape, view.options()));
+  view.copy_(at::from_blob(const_cast<std::byte*>(array.data.data()), array.shape, view.options().device(at::kCPU)));
 }
 
 }  // namespace
@@ -196,8 +196,11 @@ void Snapshot::take(const TrainState& state, const std::string& config_yaml) {
 void Snapshot::copy(std::size_t index, const at::Tensor& flat) {
   if (copies_.size() <= index) copies_.resize(index + 1);
   at::Tensor& place = copies_[index];
-  if (!place.defined() || place.scalar_type() != flat.scalar_type() || place.numel() != flat.numel()) place = at::empty_like(flat);
-  if (flat.numel() > 0) std::memcpy(place.data_ptr(), flat.const_data_ptr(), flat.nbytes());
+  if (!place.defined() || place.scalar_type() != flat.scalar_type() || place.numel() != flat.numel()) {
+    place = at::empty(flat.sizes(), flat.options().device(at::kCPU));
+  }
+  if (!flat.device().is_cpu()) place.copy_(flat);
+  else if (flat.numel() > 0) std::memcpy(place.data_ptr(), flat.const_data_ptr(), flat.nbytes());
 }
 
 CheckpointContent Snapshot::content() {

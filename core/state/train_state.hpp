@@ -47,7 +47,7 @@ struct TrainState {
 /// A copy of a state that can be written while training goes on.
 class Snapshot {
  public:
-  /// Copies flat buffers as they are, into the memory of the copy before: what training waits for is no more than that.
+  /// Copies flat buffers as they are, to the host, into the memory of the copy before: what training waits for is no more than that.
   void take(const TrainState& state, const std::string& config_yaml);
   /// Arrays of every tensor in its own shape, C order, and texts. Any thread; valid until the next take().
   CheckpointContent content();

@@ -48,13 +48,13 @@ class Classification : public Task {
 
  private:
   at::Tensor cross_entropy(const at::Tensor& output, const at::Tensor& target, at::Reduction::Reduction reduction) const {
-    const at::Tensor weights = class_weights_.defined() ? class_weights_.to(output.scalar_type()) : at::Tensor();
+    const at::Tensor weights = class_weights_.defined() ? class_weights_.to(output.options()) : at::Tensor();
     return at::cross_entropy_loss(output, target, weights, reduction, /*ignore_index=*/-100, smoothing_);
   }
 
   double weight_of(const at::Tensor& target) const {
     if (!class_weights_.defined()) return static_cast<double>(target.numel());
-    return class_weights_.index_select(0, target).sum().item<double>();
+    return class_weights_.to(target.device()).index_select(0, target).sum().item<double>();
   }
 
   double smoothing_;

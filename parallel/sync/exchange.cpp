@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <new>
 
+#include <ATen/core/Tensor.h>
+
 #include "tugline/core/error.hpp"
 #include "tugline/parallel/reduce.hpp"
 #include "tugline/parallel/ring/ring_communicator.hpp"
@@ -52,11 +54,33 @@ class GatheredSum final : public Work {
   std::unique_ptr<Work> gather_;
 };
 
+/// Through host memory: the host waits for the gradients, and hands the sum back.
+class StagedSum final : public Work {
+ public:
+  StagedSum(Communicator& communicator, const at::Tensor& gradients)
+      : gradients_(gradients), host_(gradients.cpu()),
+        work_(communicator.start_all_reduce(host_.data_ptr(), host_.numel(), dtype_of(host_), ReduceOp::sum)) {}
+  bool test() override { return work_->test(); }
+  void wait() override {
+    work_->wait();
+    gradients_.copy_(host_);
+  }
+
+ private:
+  at::Tensor gradients_, host_;
+  std::unique_ptr<Work> work_;
+};
+
 }  // namespace
 
 Exchange::Exchange(Communicator& communicator, const Arena& arena, const ExchangeOptions& options)
-    : communicator_(communicator), arena_(arena), pairwise_(options.pairwise) {
+    : communicator_(communicator), arena_(arena), pairwise_(options.pairwise),
+      staged_(!arena.device().is_cpu() && !communicator.takes_device_memory()) {
   if (communicator.size() == 1) return;
+  if (!arena.device().is_cpu()) {
+    if (pairwise_ || options.bfloat16) throw Error("gradients on a device are summed as they are: neither rounded nor pairwise");
+    return;
+  }
   if (pairwise_ && options.bfloat16) throw Error("sums that are added up pairwise are not rounded on their way");
   if (!pairwise_ && (options.ring || options.bfloat16)) ring_ = std::make_unique<RingCommunicator>(communicator.duplicate());
   for (const auto& flat : arena.flats()) {
@@ -68,8 +92,9 @@ Exchange::~Exchange() = default;
 
 std::unique_ptr<Work> Exchange::start(const Range& range) {
   const at::Tensor gradients = arena_.gradients(range);
+  if (staged_) return std::make_unique<StagedSum>(communicator_, gradients);
   if (pairwise_) return std::make_unique<GatheredSum>(communicator_, gradients.data_ptr(), range.size(), dtype_of(gradients));
-  const auto& residual = residuals_[static_cast<std::size_t>(range.buffer)];
+  const auto residual = residuals_.empty() ? nullptr : residuals_[static_cast<std::size_t>(range.buffer)];
   if (residual) return ring_->start_rounded_sum(gradients.data_ptr<float>(), range.size(), residual.get() + range.begin);
   Communicator& communicator = ring_ ? static_cast<Communicator&>(*ring_) : communicator_;
   return communicator.start_all_reduce(gradients.data_ptr(), range.size(), dtype_of(gradients), ReduceOp::sum);
@@ -85,7 +110,7 @@ std::int64_t Exchange::bytes(const Range& range) const {
   const std::int64_t size = communicator_.size();
   if (size == 1) return 0;
   const auto buffer = static_cast<std::size_t>(range.buffer);
-  const std::int64_t element = residuals_[buffer] ? 2 : static_cast<std::int64_t>(arena_.flats()[buffer].gradients.element_size());
+  const std::int64_t element = !residuals_.empty() && residuals_[buffer] ? 2 : static_cast<std::int64_t>(arena_.flats()[buffer].gradients.element_size());
   return pairwise_ ? (size - 1) * range.size() * element : 2 * (size - 1) * range.size() * element / size;
 }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
 #include <vector>
+
+#include <ATen/ops/linalg_vector_norm.h>
 
 #include "tugline/core/finite.hpp"
 #include "tugline/parallel/communicator.hpp"
@@ -8,6 +11,11 @@
 
 namespace tugline {
 namespace {
+
+/// One reduction, for which the host waits. Sums of float64 do not overflow where float32 elements do not.
+bool all_finite_on_device(const at::Tensor& values) {
+  return std::isfinite(at::linalg_vector_norm(values, 1, {}, false, at::kDouble).item<double>());
+}
 
 class MessageSum final : public BucketSum {
  public:
@@ -29,6 +37,10 @@ class MessageSum final : public BucketSum {
   Range held(int bucket) const override { return arena_.buckets()[static_cast<std::size_t>(bucket)].range; }
   Range watched(int bucket) const override { return slice_of(held(bucket), rank_, size_); }
   bool finite() const override {
+    if (!arena_.device().is_cpu()) {   // all ranks hold the same sums: one look at everything
+      return std::all_of(arena_.flats().begin(), arena_.flats().end(),
+                         [](const Arena::Flat& flat) { return !flat.gradients.defined() || all_finite_on_device(flat.gradients); });
+    }
     for (int bucket = 0; bucket < static_cast<int>(arena_.buckets().size()); ++bucket) {
       if (!all_finite(arena_, watched(bucket))) return false;
     }
@@ -59,6 +71,7 @@ Range slice_of(const Range& range, int rank, int size) {
 
 bool all_finite(const Arena& arena, const Range& range) {
   const at::Tensor gradients = arena.gradients(range);
+  if (!gradients.device().is_cpu()) return all_finite_on_device(gradients);
   return all_finite(gradients.const_data_ptr(), gradients.numel(), dtype_of(gradients));
 }
 

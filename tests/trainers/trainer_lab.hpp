@@ -124,7 +124,10 @@ class ManualClock final : public Clock {
 
 inline std::string bits_of(Learner& learner) {
   std::string bits;
-  const auto add = [&](const at::Tensor& flat) { bits.append(static_cast<const char*>(flat.data_ptr()), flat.nbytes()); };
+  const auto add = [&](const at::Tensor& flat) {
+    const at::Tensor host = flat.cpu();
+    bits.append(static_cast<const char*>(host.data_ptr()), host.nbytes());
+  };
   for (const auto& flat : learner.parameters().flats()) add(flat.values);
   for (const auto& flat : learner.buffers().flats()) add(flat.values);
   for (const auto& slot : learner.optimizer().slots()) {

@@ -71,7 +71,8 @@ Evaluation Attempt::evaluate() {
 std::int64_t Attempt::first_different_rank() {
   std::uint64_t mine = 0;
   for (const auto& flat : learner_.parameters().flats()) {
-    mine = digest(std::span(static_cast<const std::byte*>(flat.values.data_ptr()), flat.values.nbytes()), mine);
+    const at::Tensor values = flat.values.cpu();
+    mine = digest(std::span(static_cast<const std::byte*>(values.data_ptr()), values.nbytes()), mine);
   }
   const auto all = setup_.world.control().all_gather(std::to_string(mine));
   const auto other = std::find_if(all.begin(), all.end(), [&](const std::string& value) { return value != all.front(); });
@@ -83,7 +84,7 @@ LoneRank::LoneRank(const GateSetup& setup)
       solo_(solo_communicator()),
       learner_(setup.config, setup.models, setup.samples->spec(), solo_, make_task(setup)),
       loader_(setup.samples, in_order(*setup.samples), nullptr, 0, LoaderOptions{.threads = 0, .augment = false}),
-      batch_(loader_.take(0, 0, setup.samples->size())),
+      batch_(learner_.to_device(loader_.take(0, 0, setup.samples->size()))),
       initial_(copies(learner_.parameters())),
       initial_buffers_(copies(learner_.buffers())) {
   turn_off_dropout(learner_.model());

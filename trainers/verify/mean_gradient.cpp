@@ -35,7 +35,7 @@ template <typename Part>
 at::Tensor flatten(const Arena& arena, Part part) {
   std::vector<at::Tensor> parts;
   for (const auto& slot : arena.slots()) {
-    if (slot.parameter.requires_grad()) parts.push_back(part(slot).to(at::kDouble));
+    if (slot.parameter.requires_grad()) parts.push_back(part(slot).to(at::kCPU, at::kDouble));
   }
   return parts.empty() ? at::zeros({0}, at::kDouble) : at::cat(parts);
 }

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace tugline {
+
+/// A double of a device, for tests: tensors on at::kHPU, a type that LibTorch knows and nobody here has. Its memory cannot be read by the
+/// host (a pointer that is followed is a SIGSEGV, or EFAULT in a system call): only copies between devices open it. Operators are those of
+/// the CPU, on copies; streams and events do nothing. Backward runs on a thread of its own, as with any device.
+///
+/// Linking this file makes the device. No convolutions.
+inline constexpr const char* kOpaqueDevice = "hpu";
+
+}  // namespace tugline
