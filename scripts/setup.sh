@@ -1,11 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what building Tugline needs on Debian 12 or Ubuntu 24.04, and a LibTorch into build/deps. Does nothing when all is there.
+#   --slurm                  also the Slurm that some tests start; its packages bring daemons, so nobody gets them unasked
 #   TUGLINE_LIBTORCH=/path   use that LibTorch (archive, pip or conda: a folder with include/ and lib/) and fetch none
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 torch_version=2.11.0
 wheels=("torch==$torch_version" "nvidia-cuda-runtime==13.0.96" "nvidia-cuda-cupti==13.0.85")
+
+slurm=()
+case $* in
+  "") ;;
+  --slurm) slurm=(slurmctld slurmd slurm-client munge) ;;
+  *) echo "setup.sh: '$*' is not an option; usage: scripts/setup.sh [--slurm]" >&2; exit 2 ;;
+esac
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'setup.sh: %s\n' "$*" >&2; exit 1; }
@@ -36,7 +44,7 @@ install_packages() {
   local packages=(g++ cmake ninja-build ccache mold pkg-config git ca-certificates
     python3 python3-pip openmpi-bin libopenmpi-dev libhdf5-dev zlib1g-dev
     "libboost$boost-dev" "libboost-json$boost-dev" "libboost-program-options$boost-dev" "libboost-iostreams$boost-dev"
-    libyaml-cpp-dev libeigen3-dev libnlopt-dev libspdlog-dev libfmt-dev libxxhash-dev libgtest-dev libgmock-dev iproute2)
+    libyaml-cpp-dev libeigen3-dev libnlopt-dev libspdlog-dev libfmt-dev libxxhash-dev libgtest-dev libgmock-dev iproute2 "${slurm[@]}")
   local missing=()
   for package in "${packages[@]}"; do installed "$package" || missing+=("$package"); done
   # Tools that are there without a package (a newer cmake in /usr/local, say) are fine.

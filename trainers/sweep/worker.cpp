@@ -117,7 +117,8 @@ Outcome Worker::watch(const Work& work) {
       const double slept_at = now();
       const double wait = std::min(sweep_.run.lease_seconds / 6, has_median ? kLookSeconds : sweep_.run.timeout_seconds ? 1.0 : 60.0);
       const auto signal = inbox_.next(wait);
-      if (signal && std::exchange(asked_, true)) tree.kill();   // the second time it is now
+      // Ctrl-C a second time means now; of other signals, a scheduler may send several at once.
+      if (signal && std::exchange(asked_, true) && *signal == SIGINT) tree.kill();
       if (asked_ || below_median) {
         if (asked_at == 0 || now() - asked_at >= 1) tree.signal(SIGUSR1);
         if (asked_at == 0) asked_at = now();

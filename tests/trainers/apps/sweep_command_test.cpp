@@ -85,6 +85,20 @@ TEST_F(Sweep, StoppedItSavesAndTheSameCommandGoesOn) {
   for (const json::object& row : rows) EXPECT_EQ(row.at("state"), "done");
 }
 
+/// As scancel's TERM comes beside what a batch script passes on.
+TEST_F(Sweep, ASecondSignalOfASchedulerLeavesTheTrialTimeToSave) {
+  write_sweep("search: {method: random}\nbudget: {trials: 1}\n");
+  write_base(100000);
+  Program worker(folder_, {"sweep", "work", "s.yaml"}, 0);
+  while (read(folder_ / "runs/s/trials/000000/job-000000.001/metrics.jsonl").find("\"step\"") == std::string::npos) ::sched_yield();
+  worker.signal(SIGUSR1);
+  worker.signal(SIGTERM);
+  EXPECT_EQ(worker.wait().exit_code, static_cast<int>(ExitCode::run_again));
+  const std::string end = read(folder_ / "runs/s/jobs/000/000000.1");
+  EXPECT_THAT(end, HasSubstr("\"preempted\""));
+  EXPECT_THAT(end, HasSubstr("train/loss")) << "it has written its result";
+}
+
 /// Its claim stays, and nobody beats for it.
 TEST_F(Sweep, AKilledWorkersTrialIsDoneByAnother) {
   write_sweep("search: {method: random}\nbudget: {trials: 2}\nrun: {lease: 1 s}\n");
