@@ -10,6 +10,7 @@
 #include <functional>
 #include <iostream>
 #include <map>
+#include <set>
 #include <variant>
 
 #include <fmt/format.h>
@@ -84,7 +85,7 @@ void require_base(const SweepConfig& config, const char* command) {
 ExitCode plan(const Call& call) {
   require_trainable_points(call.sweep);
   SweepFolder folder(call.sweep);
-  call.invocation.out << plan_text(folder, folder.planner());
+  call.invocation.out << plan_text(folder);
   return ExitCode::done;
 }
 
@@ -118,7 +119,7 @@ ExitCode run(const Call& call) {
   }
   if (world.rank() == 0) {
     SweepFolder folder(call.sweep);
-    call.invocation.out << plan_text(folder, folder.planner()) << std::flush;
+    call.invocation.out << plan_text(folder) << std::flush;
   }
   const ExitCode code = run_crew(call.sweep, call.file, size, [&](const std::string& line) { call.invocation.out << line << std::endl; });
   if (world.rank() == 0) {
@@ -130,7 +131,7 @@ ExitCode run(const Call& call) {
   return code;
 }
 
-ExitCode show(const Call& call, const std::function<std::string(const SweepFolder&)>& text) {
+ExitCode show(const Call& call, const std::function<std::string(SweepFolder&)>& text) {
   SweepFolder folder(call.sweep);
   folder.refresh();
   call.invocation.out << text(folder);
@@ -143,11 +144,17 @@ ExitCode rank(const Call& call) {
     for (const auto& pair : call.values["weight"].as<std::vector<std::string>>()) pairs.push_back(pair);
   }
   const auto weights = read_pairs(pairs);
-  for (const auto& [metric, weight] : weights) {
-    const auto known = std::find_if(call.sweep.objectives.begin(), call.sweep.objectives.end(), [&](const auto& o) { return o.metric == metric; });
-    if (known == call.sweep.objectives.end()) throw UsageError(fmt::format("sweep rank: '{}' is none of the sweep's objectives", metric));
-  }
-  return show(call, [&](const SweepFolder& folder) { return rank_text(folder, weights, 20); });
+  return show(call, [&](const SweepFolder& folder) {
+    std::set<std::string, std::less<>> known;
+    for (const Objective& objective : call.sweep.objectives) known.insert(objective.metric);
+    for (const TrialRow& row : trial_rows(folder)) {
+      for (const auto& [metric, value] : row.outcome.metrics) known.insert(metric);
+    }
+    for (const auto& [metric, weight] : weights) {
+      if (!known.contains(metric)) throw UsageError(fmt::format("sweep rank: no trial has a metric '{}'; there are {}", metric, fmt::join(known, ", ")));
+    }
+    return rank_text(folder, weights, 20);
+  });
 }
 
 ExitCode export_table(const Call& call) {
@@ -179,6 +186,10 @@ ExitCode retry(const Call& call) {
   folder.refresh();
   std::vector<std::int64_t> named;
   for (const std::string& word : call.words) named.push_back(static_cast<std::int64_t>(read_number(word, "sweep retry")));
+  for (const std::int64_t trial : named) {
+    const bool known = std::any_of(folder.jobs().begin(), folder.jobs().end(), [&](const JobRecord& job) { return job.decision.trial == trial; });
+    if (!known) throw UsageError(fmt::format("sweep retry: there is no trial {} yet", trial));
+  }
   int reopened = 0;
   for (std::size_t j = 0; j < folder.jobs().size(); ++j) {
     const JobRecord& job = folder.jobs()[j];
@@ -190,6 +201,26 @@ ExitCode retry(const Call& call) {
   return ExitCode::done;
 }
 
+/// A job for a program that asks: one that was opened again or given up, or else a new one.
+struct Asked {
+  Claim claim;
+  Decision decision;
+};
+std::optional<Asked> taken_over(SweepFolder& folder, double lease) {
+  for (std::int64_t number = 0; number < folder.store().size(); ++number) {
+    const JobRecord& job = folder.jobs()[static_cast<std::size_t>(number)];
+    if (job.ended || folder.job(number).decision.empty() || !folder.store().can_be_taken(number)) continue;
+    const Decision decision = job.decision;
+    if (const auto claim = folder.store().take_over(number, lease)) return Asked{*claim, decision};
+  }
+  return std::nullopt;
+}
+
+std::string to_text(const Asked& asked, const Space& space) {
+  return boost::json::serialize(boost::json::object{{"id", fmt::format("{}.{}", asked.claim.job, asked.claim.attempt)}, {"trial", asked.decision.trial},
+                                                    {"epochs", asked.decision.until}, {"values", plain_values(space, asked.decision.point)}});
+}
+
 ExitCode ask(const Call& call) {
   SweepFolder folder(call.sweep);
   folder.claim();
@@ -197,6 +228,10 @@ ExitCode ask(const Call& call) {
   if (!(lease > 0)) throw UsageError("--lease: more than 0 seconds");
   while (true) {
     folder.refresh();
+    if (const auto again = taken_over(folder, lease)) {
+      call.invocation.out << to_text(*again, call.sweep.space) << '\n';
+      return ExitCode::done;
+    }
     const auto next = folder.planner().next(folder.jobs());
     const auto* const decision = std::get_if<Decision>(&next);
     if (decision == nullptr) {
@@ -206,17 +241,7 @@ ExitCode ask(const Call& call) {
     }
     const auto claim = folder.store().append(static_cast<std::int64_t>(folder.jobs().size()), to_json(call.sweep.space, *decision), lease);
     if (!claim) continue;
-    boost::json::object values;
-    for (std::size_t d = 0; d < decision->point.size(); ++d) {
-      const double value = decision->point[d];
-      const Dimension& dimension = call.sweep.space.dimensions()[d];
-      if (std::isnan(value)) continue;
-      if (!dimension.values.empty()) values[dimension.key] = dimension.values[static_cast<std::size_t>(value)];
-      else if (dimension.kind == Dimension::Kind::integer) values[dimension.key] = static_cast<std::int64_t>(value);
-      else values[dimension.key] = value;
-    }
-    call.invocation.out << boost::json::serialize(boost::json::object{{"id", fmt::format("{}.{}", claim->job, claim->attempt)}, {"trial", decision->trial},
-                                                                      {"epochs", decision->until}, {"values", std::move(values)}}) << '\n';
+    call.invocation.out << to_text({*claim, *decision}, call.sweep.space) << '\n';
     return ExitCode::done;
   }
 }
@@ -253,12 +278,22 @@ ExitCode tell(const Call& call) {
 struct Part {
   const char* name;
   ExitCode (*run)(const Call&);
+  const char* words;     // behind FILE; empty: none
+  const char* summary;
   bool for_mpirun = false;
 };
 constexpr Part kParts[] = {
-    {"plan", plan}, {"run", run, true}, {"work", work},
-    {"status", [](const Call& call) { return show(call, status_text); }}, {"best", [](const Call& call) { return show(call, best_text); }},
-    {"rank", rank}, {"export", export_table}, {"replay", replay}, {"retry", retry}, {"ask", ask}, {"tell", tell}};
+    {"plan", plan, "", "what would run, and every mistake in the file"},
+    {"run", run, "", "keeps so many trials running as there are cores for, or -n N; also under mpirun, one worker a rank", true},
+    {"work", work, "", "one worker: a task of an array, say"},
+    {"status", [](const Call& call) { return show(call, status_text); }, "", "a line per trial, also while it runs"},
+    {"best", [](const Call& call) { return show(call, best_text); }, "", "the best of the trials that came furthest, and the command that trains it"},
+    {"rank", rank, "[METRIC=WEIGHT ...]", "orders trials by other weights, of any metric they have; nothing is trained again"},
+    {"export", export_table, "", "the table, as CSV or a JSON object per line"},
+    {"replay", replay, "", "makes every decision again from what it knew; exit code 3 when one differs"},
+    {"retry", retry, "[TRIAL ...]", "failed trials, all or those named, get new attempts"},
+    {"ask", ask, "", "a trial for a program of yours: {\"id\", \"trial\", \"epochs\", \"values\"}, {\"finished\":true}, or {\"wait\":true} and exit code 75"},
+    {"tell", tell, "ID METRIC=NUMBER ...", "what came of it; or --failed"}};
 
 const Part& part_named(const std::string& name) {
   std::vector<std::string_view> names;
@@ -283,7 +318,8 @@ ExitCode sweep_command(const Invocation& invocation) {
       "lease", po::value<double>()->value_name("S"), "ask: seconds until the trial counts as lost (default a day)")(
       "failed", "tell: there is no value");
   if (wants_help(invocation)) {
-    invocation.out << help_of(command, &options);
+    invocation.out << help_of(command, &options) << '\n';
+    for (const Part& part : kParts) invocation.out << fmt::format("  sweep {} FILE {}\n      {}\n", part.name, part.words, part.summary);
     return ExitCode::done;
   }
   po::variables_map values;
@@ -294,6 +330,10 @@ ExitCode sweep_command(const Invocation& invocation) {
     arguments = parse_arguments(invocation, command, options, values, 2, 1000);
     part = &part_named(arguments.words[0]);
     if (!part->for_mpirun && invocation.world.size() > 1) throw UsageError(fmt::format("sweep {} is one process: call it without mpirun", part->name));
+    if (part->words[0] == '\0' && arguments.words.size() + arguments.overrides.size() > 2) {
+      const std::string& extra = arguments.overrides.empty() ? arguments.words[2] : arguments.overrides[0];
+      throw UsageError(fmt::format("sweep {} FILE takes nothing more, found '{}': a sweep is what its file says", part->name, extra));
+    }
     config = load_sweep(arguments.words[1]);
   });
   const std::vector<std::string> rest(arguments.words.begin() + 2, arguments.words.end());

@@ -7,6 +7,7 @@
 #include <set>
 #include <tuple>
 #include <utility>
+#include <variant>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
@@ -14,6 +15,7 @@
 
 #include "tugline/trainers/sweep/space/exact_number.hpp"
 #include "tugline/trainers/sweep/space/points.hpp"
+#include "tugline/trainers/sweep/trial_run.hpp"
 
 namespace tugline::sweep {
 namespace {
@@ -43,21 +45,46 @@ std::string state_of(const Job& job, const JobRecord& record, bool goes_on) {
   return job.state == Job::State::open ? "waiting" : "running";
 }
 
-std::string row_text(const Space& space, const TrialRow& row) {
-  return fmt::format("{:>6}  {:<9} {:>6}  {:>10}  {:>8}  {}\n", row.trial, row.state, row.epochs > 0 ? fmt::format("{:g}", row.epochs) : "-",
-                     shown(row.value), row.attempts, point_text(space, row.point));
+/// Of one objective the metric itself, of several the weighted sum that is made small.
+double metric_of(std::span<const Objective> objectives, double value) {
+  const Objective* only = nullptr;
+  for (const Objective& objective : objectives) {
+    if (objective.weight == 0) continue;
+    if (only != nullptr) return value;
+    only = &objective;
+  }
+  return only == nullptr || !std::isfinite(value) ? value : value / (only->maximise ? -only->weight : only->weight);
 }
 
-const std::string kHead = fmt::format("{:>6}  {:<9} {:>6}  {:>10}  {:>8}  {}\n", "trial", "state", "epochs", "value", "attempts", "point");
+std::vector<Objective> reweighted(std::vector<Objective> objectives, const std::map<std::string, double>& weights) {
+  for (const auto& [metric, weight] : weights) {
+    const auto known = std::find_if(objectives.begin(), objectives.end(), [&](const Objective& objective) { return objective.metric == metric; });
+    if (known != objectives.end()) known->weight = weight;
+    else objectives.push_back({metric, metric.ends_with("accuracy"), weight});
+  }
+  return objectives;
+}
+
+std::string row_text(const Space& space, const TrialRow& row, double value) {
+  return fmt::format("{:>6}  {:<9} {:>6}  {:>10}  {:>7}  {}\n", row.trial, row.state, row.epochs > 0 ? fmt::format("{:g}", row.epochs) : "-",
+                     shown(value), row.retries, point_text(space, row.point));
+}
+
+const std::string kHead = fmt::format("{:>6}  {:<9} {:>6}  {:>10}  {:>7}  {}\n", "trial", "state", "epochs", "value", "retries", "point");
+
+/// What a person reads of an error; the whole of it is in the trial's folder.
+std::string shortened(const std::string& why) {
+  constexpr std::size_t kShown = 160;
+  return why.size() <= kShown ? why : why.substr(0, kShown - 4) + " ...";
+}
+
+std::string absolute(const SweepFolder& folder) { return std::filesystem::absolute(folder.sweep().dir).lexically_normal().string(); }
 
 }  // namespace
 
 std::vector<TrialRow> trial_rows(const SweepFolder& folder, const std::map<std::string, double>& weights) {
   const SweepConfig& sweep = folder.sweep();
-  std::vector<Objective> objectives = sweep.objectives;
-  for (Objective& objective : objectives) {
-    if (weights.contains(objective.metric)) objective.weight = weights.at(objective.metric);
-  }
+  const std::vector<Objective> objectives = reweighted(sweep.objectives, weights);
   std::map<std::int64_t, TrialRow> rows;
   const auto jobs = folder.jobs();
   for (std::size_t j = 0; j < jobs.size(); ++j) {
@@ -67,6 +94,7 @@ std::vector<TrialRow> trial_rows(const SweepFolder& folder, const std::map<std::
     row.trial = jobs[j].decision.trial;
     row.point = jobs[j].decision.point;
     row.attempts += job.attempts;
+    row.retries += job.attempts - 1;
     const bool goes_on = sweep.stop.rule == "asha" && jobs[j].decision.until < sweep.stop.max;
     row.state = state_of(job, jobs[j], goes_on);
     if (is_new) row.value = std::numeric_limits<double>::infinity();
@@ -89,9 +117,10 @@ std::vector<TrialRow> ranked(std::vector<TrialRow> rows) {
   return rows;
 }
 
-std::string plan_text(const SweepFolder& folder, Planner& planner) {
+std::string plan_text(SweepFolder& folder) {
   const SweepConfig& sweep = folder.sweep();
-  std::string text = fmt::format("sweep {}: {} trials by {} in {}\n", sweep.name, planner.trials(), sweep.method, sweep.dir.string());
+  const std::int64_t trials_in_all = folder.planner().trials();
+  std::string text = fmt::format("sweep {}: {} trials by {} in {}\n", sweep.name, trials_in_all, sweep.method, absolute(folder));
   for (const Dimension& dimension : sweep.space.dimensions()) {
     const bool named = !dimension.values.empty();
     text += fmt::format("  {:<24} {}{}{}\n", dimension.key,
@@ -103,33 +132,37 @@ std::string plan_text(const SweepFolder& folder, Planner& planner) {
   }
   if (sweep.stop.rule == "asha") {
     const SuccessiveHalving halving(sweep.stop, sweep.objectives);
-    std::int64_t epochs = 0, trials = planner.trials();
+    std::int64_t epochs = 0, trials = trials_in_all;
     for (int rung = 0; rung < halving.rungs(); ++rung, trials /= sweep.stop.eta) {
       const std::int64_t more = halving.epochs_at(rung) - (rung > 0 ? halving.epochs_at(rung - 1) : 0);
       text += fmt::format("  rung {}: about {} trials to epoch {}\n", rung, trials, halving.epochs_at(rung));
       epochs += trials * more;
     }
-    text += fmt::format("  about {} epochs; all trials to the end would be {}\n", epochs, planner.trials() * sweep.stop.max);
+    text += fmt::format("  about {} epochs; all trials to the end would be {}\n", epochs, trials_in_all * sweep.stop.max);
   }
   text += fmt::format("  {} rank{} a trial, at most {} attempts, lease {:g} s\n", sweep.run.ranks_per_trial, sweep.run.ranks_per_trial == 1 ? "" : "s",
                       sweep.run.max_attempts, sweep.run.lease_seconds);
   return text;
 }
 
-std::string status_text(const SweepFolder& folder) {
+std::string status_text(SweepFolder& folder) {
   const auto rows = trial_rows(folder);
+  if (rows.empty()) return fmt::format("sweep {}: no trial has begun in {}\n", folder.sweep().name, absolute(folder));
   std::map<std::string, int> states;
   for (const TrialRow& row : rows) ++states[row.state];
-  std::string text = fmt::format("sweep {}: {} of {} trials begun", folder.sweep().name, rows.size(), folder.sweep().trials);
+  const bool over = std::all_of(folder.jobs().begin(), folder.jobs().end(), [](const JobRecord& job) { return job.ended; }) &&
+                    std::holds_alternative<Planner::Finished>(folder.planner().next(folder.jobs()));
+  std::string text = fmt::format("sweep {} in {}\n{}{} of {} trials begun", folder.sweep().name, absolute(folder), over ? "finished: " : "", rows.size(),
+                                 folder.planner().trials());
   for (const auto& [state, count] : states) text += fmt::format(", {} {}", count, state);
   text += "\n" + kHead;
-  for (const TrialRow& row : rows) text += row_text(folder.sweep().space, row);
+  for (const TrialRow& row : rows) text += row_text(folder.sweep().space, row, metric_of(folder.sweep().objectives, row.value));
   for (std::size_t j = 0; j < folder.jobs().size(); ++j) {
     const Job& job = folder.job(static_cast<std::int64_t>(j));
     if (!job.damage.empty()) text += fmt::format("damaged: {}\n", job.damage);
   }
   for (const TrialRow& row : rows) {
-    if (!row.outcome.why.empty()) text += fmt::format("trial {}: {}\n", row.trial, row.outcome.why);
+    if (!row.outcome.why.empty()) text += fmt::format("trial {}: {}\n", row.trial, shortened(row.outcome.why));
   }
   return text;
 }
@@ -138,17 +171,18 @@ std::string best_text(const SweepFolder& folder) {
   const auto rows = ranked(trial_rows(folder));
   if (rows.empty()) return "no trial has a value yet\n";
   const TrialRow& best = rows.front();
-  std::string text = fmt::format("trial {}  value {}  epochs {:g}\n", best.trial, shown(best.value), best.epochs);
+  std::string text = fmt::format("trial {}  value {}  epochs {:g}\n", best.trial, shown(metric_of(folder.sweep().objectives, best.value)), best.epochs);
   for (const auto& [metric, value] : best.outcome.metrics) text += fmt::format("  {} {:.6g}\n", metric, value);
   if (!best.outcome.folder.empty()) text += fmt::format("  {}\n", (folder.sweep().dir / best.outcome.folder).string());
-  if (folder.sweep().base) text += fmt::format("  tugline train {} {}\n", folder.sweep().base->string(), fmt::join(overrides(folder.sweep().space, best.point), " "));
+  if (folder.sweep().base) text += fmt::format("  {}\n", fmt::join(training_command(folder.sweep(), best.point, "tugline"), " "));
   return text;
 }
 
 std::string rank_text(const SweepFolder& folder, const std::map<std::string, double>& weights, std::size_t count) {
   std::string text = kHead;
+  const auto objectives = reweighted(folder.sweep().objectives, weights);
   const auto rows = ranked(trial_rows(folder, weights));
-  for (std::size_t i = 0; i < std::min(rows.size(), count); ++i) text += row_text(folder.sweep().space, rows[i]);
+  for (std::size_t i = 0; i < std::min(rows.size(), count); ++i) text += row_text(folder.sweep().space, rows[i], metric_of(objectives, rows[i].value));
   return text;
 }
 
@@ -164,7 +198,7 @@ std::string export_csv(const SweepFolder& folder) {
   for (const std::string& metric : metrics) text += "," + quoted(metric);
   text += "\n";
   for (const TrialRow& row : rows) {
-    text += fmt::format("{},{},{:g},{},{}", row.trial, row.state, row.epochs, std::isfinite(row.value) ? exact_text(row.value) : "", row.attempts);
+    text += fmt::format("{},{},{:g},{},{}", row.trial, row.state, row.epochs, std::isfinite(row.value) ? exact_text(metric_of(folder.sweep().objectives, row.value)) : "", row.attempts);
     for (std::size_t d = 0; d < row.point.size(); ++d) {
       const Dimension& dimension = folder.sweep().space.dimensions()[d];
       text += "," + (std::isnan(row.point[d]) ? "" : dimension.values.empty() ? exact_text(row.point[d]) : quoted(value_text(dimension, row.point[d])));
@@ -184,8 +218,8 @@ std::string export_jsonl(const SweepFolder& folder) {
     boost::json::object metrics;
     for (const auto& [metric, value] : row.outcome.metrics) metrics[metric] = value;
     boost::json::object line{{"trial", row.trial}, {"state", row.state}, {"epochs", row.epochs}, {"attempts", row.attempts},
-                             {"point", point_to_json(folder.sweep().space, row.point)}, {"metrics", std::move(metrics)}};
-    line["value"] = std::isfinite(row.value) ? boost::json::value(row.value) : boost::json::value(nullptr);
+                             {"point", plain_values(folder.sweep().space, row.point)}, {"metrics", std::move(metrics)}};
+    line["value"] = std::isfinite(row.value) ? boost::json::value(metric_of(folder.sweep().objectives, row.value)) : boost::json::value(nullptr);
     if (!row.outcome.why.empty()) line["why"] = row.outcome.why;
     text += boost::json::serialize(line) + "\n";
   }
@@ -203,11 +237,11 @@ std::vector<std::string> NewEnds::lines() {
     const std::size_t before = std::exchange(told_[j], job.ends.size());
     if (first_ || job.ends.size() <= before) continue;
     const Outcome& end = job.ends.back();
-    const double value = score(folder_.sweep().objectives, end);
+    const double value = metric_of(folder_.sweep().objectives, score(folder_.sweep().objectives, end));
     const bool is_best = !best.empty() && best.front().trial == job.decision.trial;
     lines.push_back(fmt::format("trial {:>4}  {:<9} epoch {:<4g} {:>9}{}  {}", job.decision.trial, name_of(end.state), end.epochs, shown(value),
                                 is_best ? " best" : "     ", point_text(folder_.sweep().space, job.decision.point)));
-    if (!end.why.empty()) lines.push_back("            " + end.why);
+    if (!end.why.empty()) lines.push_back("            " + shortened(end.why));
   }
   first_ = false;
   return lines;

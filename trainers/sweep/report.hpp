@@ -15,17 +15,19 @@ struct TrialRow {
   Point point;
   std::string state;          ///< "running", "paused", "done", "crashed", ...
   double epochs = 0;
-  double value = 0;           ///< infinity: none
-  int attempts = 0;
+  double value = 0;           ///< what is made small; infinity: none
+  int attempts = 0;           ///< all, a rung of successive halving being one at least
+  int retries = 0;            ///< those that had to be made because one failed or was lost
   Outcome outcome;            ///< the newest final one
 };
-/// One per trial, by number, as of the last refresh. `weights` replace those of the file.
+/// One per trial, by number, as of the last refresh. `weights` replace those of the file; a metric that is none of its objectives is made
+/// small, an accuracy large.
 std::vector<TrialRow> trial_rows(const SweepFolder& folder, const std::map<std::string, double>& weights = {});
 /// Best first: those that came furthest, then by value; without those that have none.
 std::vector<TrialRow> ranked(std::vector<TrialRow> rows);
 
-std::string plan_text(const SweepFolder& folder, Planner& planner);
-std::string status_text(const SweepFolder& folder);
+std::string plan_text(SweepFolder& folder);
+std::string status_text(SweepFolder& folder);
 std::string best_text(const SweepFolder& folder);
 std::string rank_text(const SweepFolder& folder, const std::map<std::string, double>& weights, std::size_t rows);
 std::string export_csv(const SweepFolder& folder);

@@ -6,7 +6,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include <boost/json.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "tugline/core/error.hpp"
 #include "tugline/core/log.hpp"
@@ -15,12 +17,31 @@
 namespace tugline::sweep {
 namespace {
 
+/// The sections that are not the same; sweep.base_digest: what the base says.
+std::vector<std::string> differences(const std::string& there, const std::string& mine) {
+  namespace json = boost::json;
+  try {
+    const json::object other = json::parse(there).as_object();
+    std::vector<std::string> names;
+    for (const auto& [name, value] : json::parse(mine).as_object()) {
+      const json::value* const theirs = other.if_contains(name);
+      if (theirs != nullptr && *theirs == value) continue;
+      if (name != "sweep" || theirs == nullptr) names.emplace_back(name);
+      else for (const auto& [key, part] : value.as_object()) {
+        if (theirs->as_object().if_contains(key) == nullptr || theirs->at(key) != part) names.push_back(key == "base_digest" ? "what sweep.base says" : "sweep." + std::string(key));
+      }
+    }
+    return names;
+  } catch (const std::exception&) {
+    return {"a sweep.json that cannot be read"};
+  }
+}
+
 void require_same(const std::filesystem::path& file, const std::string& mine) {
   const auto there = real_files().read(file);
-  if (there && *there != mine + "\n") {
-    throw ConfigError(fmt::format("{}: that folder holds another sweep (its space, search, seed, objectives, stop or repeat differ); give this one "
-                                  "another sweep.dir, or undo the change", file.string()));
-  }
+  if (!there || *there == mine + "\n") return;
+  throw ConfigError(fmt::format("{}: that folder holds another sweep (what differs: {}); give this one another sweep.dir, or undo the change",
+                                file.string(), fmt::join(differences(*there, mine), ", ")));
 }
 
 }  // namespace

@@ -90,15 +90,20 @@ void TrialRun::prepare() const {
   }
 }
 
-std::vector<std::string> TrialRun::command() const {
+std::vector<std::string> training_command(const SweepConfig& sweep, const Point& point, const std::string& program) {
   std::vector<std::string> words;
-  if (sweep_.run.ranks_per_trial > 1) {
-    std::istringstream mpirun(sweep_.run.mpirun);
+  if (sweep.run.ranks_per_trial > 1) {
+    std::istringstream mpirun(sweep.run.mpirun);
     words.assign(std::istream_iterator<std::string>(mpirun), {});
-    words.insert(words.end(), {"-n", std::to_string(sweep_.run.ranks_per_trial)});
+    words.insert(words.end(), {"-n", std::to_string(sweep.run.ranks_per_trial)});
   }
-  words.insert(words.end(), {fs::read_symlink("/proc/self/exe").string(), "train", sweep_.base->string()});
-  for (const std::string& word : training_overrides(sweep_, decision_.point)) words.push_back(word);
+  words.insert(words.end(), {program, "train", sweep.base->string()});
+  for (const std::string& word : training_overrides(sweep, point)) words.push_back(word);
+  return words;
+}
+
+std::vector<std::string> TrialRun::command() const {
+  std::vector<std::string> words = training_command(sweep_, decision_.point, fs::read_symlink("/proc/self/exe").string());
   words.insert(words.end(), {"--run-dir", folder_.string(), "--progress", "plain"});
   if (decision_.until > 0) words.insert(words.end(), {"--until", std::to_string(decision_.until)});
   return words;

@@ -35,6 +35,8 @@ class TrialRun {
   std::filesystem::path trial_folder_, folder_;
 };
 
+/// The words that train a point: `program` train, under mpirun where it has several ranks.
+std::vector<std::string> training_command(const SweepConfig& sweep, const Point& point, const std::string& program);
 /// What `train` gets on its command line for a point.
 std::vector<std::string> training_overrides(const SweepConfig& sweep, const Point& point);
 

@@ -175,6 +175,34 @@ TEST_F(Sweep, AskAndTellServeOtherPrograms) {
   EXPECT_THAT(sweep({"best", "s.yaml"}).out, HasSubstr("trial 0"));
 }
 
+TEST_F(Sweep, WhatWasGivenUpIsAskedForAgainAndALossThatIsToBeLargeIsShownAsItIs) {
+  write(folder_ / "s.yaml", "sweep: {name: s}\nobjectives: [{metric: score, goal: max}]\nspace: {x: {float: [0, 1]}}\nsearch: {method: random}\nbudget: {trials: 1}\n");
+  const auto asked = [&] { return json::parse(sweep({"ask", "s.yaml"}).out).as_object(); };
+  EXPECT_EQ(asked().at("id"), "0.1");
+  EXPECT_EQ(sweep({"tell", "s.yaml", "0.1", "--failed"}).exit_code, 0);
+  EXPECT_TRUE(asked().contains("finished"));
+  EXPECT_EQ(sweep({"retry", "s.yaml", "7"}).exit_code, static_cast<int>(ExitCode::usage));
+  EXPECT_EQ(sweep({"retry", "s.yaml", "0"}).exit_code, 0);
+  EXPECT_EQ(asked().at("id"), "0.2");
+  EXPECT_EQ(sweep({"tell", "s.yaml", "0.2", "score=12.5", "other=3"}).exit_code, 0);
+  EXPECT_THAT(sweep({"best", "s.yaml"}).out, HasSubstr("value 12.5 "));
+  EXPECT_EQ(table()[0].at("value").to_number<double>(), 12.5);
+  EXPECT_TRUE(table()[0].at("point").at("x").is_number());
+  EXPECT_THAT(sweep({"status", "s.yaml"}).out, HasSubstr("finished: 1 of 1 trials begun, 1 done"));
+  EXPECT_THAT(sweep({"rank", "s.yaml", "other=1", "score=0"}).out, HasSubstr(" 3 "));
+  EXPECT_EQ(sweep({"rank", "s.yaml", "others=1"}).exit_code, static_cast<int>(ExitCode::usage));
+}
+
+TEST_F(Sweep, TheBasesContentBelongsToTheSweep) {
+  write_sweep("search: {method: random}\nstop: {rule: asha, min: 1, max: 4, eta: 2}\nbudget: {trials: 1}\n");
+  ASSERT_EQ(sweep({"run", "s.yaml", "-n", "1"}).exit_code, 0);
+  EXPECT_THAT(sweep({"best", "s.yaml"}).out, HasSubstr("train.epochs=4")) << "the command trains what was trained";
+  write_base(5);
+  const Outcome outcome = sweep({"run", "s.yaml"});
+  EXPECT_EQ(outcome.exit_code, static_cast<int>(ExitCode::config));
+  EXPECT_THAT(outcome.err, HasSubstr("what differs: what sweep.base says)"));
+}
+
 TEST_F(Sweep, MistakesShowBeforeAnythingStarts) {
   const auto expect = [&](const Words& words, ExitCode code, const char* what) {
     const Outcome outcome = sweep(words);
@@ -183,6 +211,7 @@ TEST_F(Sweep, MistakesShowBeforeAnythingStarts) {
   };
   write_sweep("search: {method: random}\n");
   expect({"rum", "s.yaml"}, ExitCode::usage, "did you mean run?");
+  expect({"plan", "s.yaml", "search.method=gp"}, ExitCode::usage, "search.method=gp");
   expect({"rank", "s.yaml", "val/los=1"}, ExitCode::usage, "val/los");
   write_sweep("search: {method: random}\n", "optim.lrr: {float: [0.01, 0.3]}");
   expect({"plan", "s.yaml"}, ExitCode::config, "s.yaml:4");

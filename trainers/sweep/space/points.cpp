@@ -99,6 +99,18 @@ json::object point_to_json(const Space& space, const Point& point) {
   return result;
 }
 
+json::object plain_values(const Space& space, const Point& point) {
+  json::object values;
+  for (std::size_t d = 0; d < space.size(); ++d) {
+    const Dimension& dimension = space.dimensions()[d];
+    if (std::isnan(point[d])) continue;
+    if (!dimension.values.empty()) values[dimension.key] = dimension.values[static_cast<std::size_t>(point[d])];
+    else if (dimension.kind == Kind::integer) values[dimension.key] = static_cast<std::int64_t>(point[d]);
+    else values[dimension.key] = point[d];
+  }
+  return values;
+}
+
 Point point_from_json(const Space& space, const json::object& json) {
   Point point(space.size(), std::numeric_limits<double>::quiet_NaN());
   std::size_t found = 0;

@@ -24,6 +24,8 @@ std::vector<std::string> overrides(const Space& space, const Point& point);
 
 /// By key, without inactive ones: whole numbers as such, all else as text, since JSON parsers do not read real numbers to the last bit.
 boost::json::object point_to_json(const Space& space, const Point& point);
+/// For other programs: numbers as numbers, rounded to what JSON readers take.
+boost::json::object plain_values(const Space& space, const Point& point);
 /// The same point, to the bit. Throws ConfigError when it is not one of this space.
 Point point_from_json(const Space& space, const boost::json::object& json);
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <xxhash.h>
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -57,6 +59,10 @@ class SweepReader {
       std::error_code ignored;
       if (!fs::is_regular_file(*sweep_.base, ignored)) {
         section.problem(section.place("base"), "base", fmt::format("there is no file '{}'", sweep_.base->string()));
+      } else {
+        std::ifstream in(*sweep_.base, std::ios::binary);
+        const std::string bytes(std::istreambuf_iterator<char>(in), {});
+        sweep_.base_digest = fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
       }
     }
     section.finish();

@@ -48,6 +48,7 @@ struct SweepConfig {
   std::filesystem::path dir;                   ///< default: runs/NAME; relative to the working directory
   std::optional<std::filesystem::path> base;   ///< absolute; none: the trials are of a program that is not ours, and keys are free names
   std::string base_text;                       ///< as it was written
+  std::string base_digest;                     ///< of the file's bytes; empty: there is none
   std::uint64_t seed = 0;
   std::vector<Objective> objectives;
   std::vector<Parameter> parameters;           ///< in the order of the file
