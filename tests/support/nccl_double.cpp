@@ -260,7 +260,10 @@ void DeviceDouble::run_launch(CommState& comm, const Launch& launch, StreamState
   if (comm.gone) return;
   const auto gone = [&] { return comm.gone; };
   if (faulty(comm, Fault::hang)) return block(stream, lock, gone);
-  if (faulty(comm, Fault::remote_error)) comm.error = kRemoteError;
+  if (faulty(comm, Fault::remote_error)) {
+    comm.error = kRemoteError;
+    return block(stream, lock, gone);
+  }
   std::vector<std::unique_ptr<Work>> works;
   try {
     lock.unlock();
@@ -268,7 +271,7 @@ void DeviceDouble::run_launch(CommState& comm, const Launch& launch, StreamState
     lock.lock();
   } catch (const CommError& error) {
     lock.lock();
-    if (!comm.gone) comm.error = error.what();
+    if (!comm.gone) comm.error = failed(*comm.clique->fate) ? kRemoteError : error.what();
   }
   block(stream, lock, [&] {
     if (comm.gone || !comm.error.empty()) return comm.gone;
@@ -277,7 +280,7 @@ void DeviceDouble::run_launch(CommState& comm, const Launch& launch, StreamState
       for (const auto& work : works) done = work->test() && done;   // each, since a receive answers in it
       return done;
     } catch (const CommError& error) {
-      comm.error = error.what();
+      comm.error = failed(*comm.clique->fate) ? kRemoteError : error.what();
       return false;
     }
   });
