@@ -50,11 +50,6 @@ class StagedCommunicator::Road {
     kept_.emplace_back(std::move(memory), std::move(event));
   }
 
- private:
-  std::mutex mutex_;
-  std::vector<std::pair<PinnedMemory, OwnedEvent>> kept_;
-
- public:
   const std::shared_ptr<DeviceApi> api;
   const StagedOptions options;
   OwnedStream in, out;              // copies from the device, to the device
@@ -62,6 +57,10 @@ class StagedCommunicator::Road {
   std::uint64_t next_ticket = 0;    // of the thread that starts transfers
   std::uint64_t turn = 0;           // these two: of whoever advances them
   std::string failure;
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::pair<PinnedMemory, OwnedEvent>> kept_;
 };
 
 /// One collective, `total` units long, of which a buffer holds `segment`.
