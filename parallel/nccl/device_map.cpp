@@ -41,8 +41,8 @@ std::optional<std::string> shared_device(const std::vector<RankDevice>& ranks) {
   for (std::size_t r = 0; r < ranks.size(); ++r) {
     const auto [before, own] = first.emplace(ranks[r].uuid, r);
     if (own) continue;
-    return fmt::format("ranks {} and {} would share {} ({}) of host {}, and NCCL needs a device for each rank: start as many ranks on a host "
-                       "as it has devices, or give each rank its own by CUDA_VISIBLE_DEVICES (Slurm: --gpus-per-task=1)",
+    return fmt::format("ranks {} and {} would share {} ({}) of host {}, and NCCL needs a device for each rank: start as many ranks on a "
+                       "host as it has devices, or give each rank its own by CUDA_VISIBLE_DEVICES (Slurm: --gpus-per-task=1)",
                        before->second, r, ranks[r].name, ranks[r].uuid, ranks[r].host);
   }
   return std::nullopt;

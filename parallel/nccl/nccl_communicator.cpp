@@ -53,7 +53,7 @@ std::unique_ptr<Work> NcclCommunicator::start_all_gather(const void* mine, std::
   const auto name = fmt::format("all_gather of {} bytes", bytes);
   const bool device = on_device(all, bytes, name);
   if (device != on_device(mine, bytes, name)) {
-    throw CommError(fmt::format("rank {}, {}: one buffer is on the device, the other on the host; both must be in one place", rank(), name));
+    throw CommError(fmt::format("rank {}, {}: one buffer is on the device, the other on the host; put both in one place", rank(), name));
   }
   if (!device) return host_->start_all_gather(mine, bytes, all);
   return link_->start(name, [=](DeviceApi& api, NcclComm comm, Stream stream) { api.all_gather(comm, mine, bytes, all, stream); });
@@ -98,7 +98,8 @@ void NcclCommunicator::abort(int exit_code) noexcept {
 
 void NcclCommunicator::cancel(const std::string& why) noexcept { link_->cancel(why); }
 
-std::unique_ptr<NcclCommunicator> make_nccl_communicator(Communicator& control, std::shared_ptr<DeviceApi> api, const NcclOptions& options) {
+std::unique_ptr<NcclCommunicator> make_nccl_communicator(Communicator& control, std::shared_ptr<DeviceApi> api,
+                                                         const NcclOptions& options) {
   auto host = control.duplicate();
   NcclId id{};
   agree(*host, [&] {

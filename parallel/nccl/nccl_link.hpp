@@ -37,7 +37,7 @@ class Link : public std::enable_shared_from_this<Link> {
   using Call = std::function<void(DeviceApi&, NcclComm, Stream)>;
   /// Queues `call`, one or a group of the API's collectives. `name` is for messages: "all_reduce of 7 float32".
   std::unique_ptr<Work> start(std::string name, const Call& call);
-  /// For send and receive: `call` is held back until some work of this link is waited for or tested, or start() or close() comes. All that is
+  /// For send and receive: `call` is held back until such work is waited for or tested, or start(), split() or close() comes. All that is
   /// held back then goes as one group, so ranks that first send and then receive do not wait for each other.
   std::unique_ptr<Work> start_later(std::string name, Call call);
 

@@ -9,7 +9,8 @@
 namespace tugline {
 
 /// The stream on which the calling thread computes. Communication starts after what it holds, and wait() puts what comes next behind the
-/// communication; threads that use several communicators at once so need streams of their own. LibTorch: `[] { return at::cuda::getCurrentCUDAStream().stream(); }`. Null: the device's default stream.
+/// communication. Threads that use several communicators at once need streams of their own, or these wait for each other.
+/// LibTorch: `[] { return at::cuda::getCurrentCUDAStream().stream(); }`. Null: the device's default stream.
 using CurrentStream = std::function<Stream()>;
 
 struct NcclOptions {

@@ -316,7 +316,8 @@ std::unique_ptr<Work> StagedCommunicator::start_all_gather(const void* mine, std
     std::int64_t bytes_;
     char* all_;
   };
-  return start(std::make_unique<Gathering>(*channel_, static_cast<const char*>(mine), bytes, static_cast<char*>(all), options_.segment_bytes));
+  return start(std::make_unique<Gathering>(*channel_, static_cast<const char*>(mine), bytes, static_cast<char*>(all),
+                                           options_.segment_bytes));
 }
 
 std::unique_ptr<Work> StagedCommunicator::start_send(const void* data, std::int64_t bytes, int to, int tag) {

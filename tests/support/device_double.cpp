@@ -161,7 +161,9 @@ void DeviceDouble::launch(Stream stream, std::function<void()> kernel) {
 
 void DeviceDouble::wait_at(Stream stream, int gate) {
   const Lock lock(mutex_);
-  enqueue(state_of(stream), [this, gate](StreamState& state, Lock& held) { block(state, held, [&] { return open_gates_.contains(gate); }); });
+  enqueue(state_of(stream), [this, gate](StreamState& state, Lock& held) {
+    block(state, held, [&] { return open_gates_.contains(gate); });
+  });
 }
 
 void DeviceDouble::open(int gate) {

@@ -111,7 +111,7 @@ std::shared_ptr<DeviceDouble::CommState> DeviceDouble::add_member(Clique& clique
   for (const auto& [r, other] : clique.members) {
     const auto there = other.lock();
     const auto [first, own] = by_device.emplace(std::pair(there->device, there->host), r);
-    if (!own) clique.refusal = fmt::format("invalid usage (Duplicate GPU detected : rank {} and rank {} both on one device)", first->second, r);
+    if (!own) clique.refusal = fmt::format("invalid usage (Duplicate GPU detected : ranks {} and {} on one device)", first->second, r);
   }
   clique.fate = std::make_shared<threads::Fate>(clique.size);
   clique.team = threads::make_team(clique.fate);
@@ -146,8 +146,9 @@ void DeviceDouble::nccl_split(NcclComm parent, int color, int key, NcclComm& com
 
 void DeviceDouble::finish_split(Clique& parent) {
   auto wishes = std::exchange(parent.wishes, {});
-  std::sort(wishes.begin(), wishes.end(),
-            [](const auto& a, const auto& b) { return std::tuple(a.color, a.key, a.parent->rank) < std::tuple(b.color, b.key, b.parent->rank); });
+  std::sort(wishes.begin(), wishes.end(), [](const auto& a, const auto& b) {
+    return std::tuple(a.color, a.key, a.parent->rank) < std::tuple(b.color, b.key, b.parent->rank);
+  });
   for (auto first = wishes.begin(); first != wishes.end();) {
     const auto last = std::find_if(first, wishes.end(), [&](const auto& wish) { return wish.color != first->color; });
     auto clique = std::make_shared<Clique>();

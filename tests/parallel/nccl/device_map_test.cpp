@@ -24,8 +24,10 @@ TEST(DeviceMap, GoesRound) {
 }
 
 TEST(DeviceMap, NamesTheTwoThatShare) {
-  const std::vector<RankDevice> ranks{{"a", 0, "H100", "GPU-1"}, {"a", 1, "H100", "GPU-2"}, {"b", 0, "H100", "GPU-3"}, {"a", 0, "H100", "GPU-2"}};
-  EXPECT_THAT(shared_device(ranks).value(), AllOf(HasSubstr("ranks 1 and 3"), HasSubstr("H100 (GPU-2) of host a"), HasSubstr("CUDA_VISIBLE_DEVICES")));
+  const std::vector<RankDevice> ranks{
+      {"a", 0, "H100", "GPU-1"}, {"a", 1, "H100", "GPU-2"}, {"b", 0, "H100", "GPU-3"}, {"a", 0, "H100", "GPU-2"}};
+  EXPECT_THAT(shared_device(ranks).value(),
+              AllOf(HasSubstr("ranks 1 and 3"), HasSubstr("H100 (GPU-2) of host a"), HasSubstr("CUDA_VISIBLE_DEVICES")));
   EXPECT_FALSE(shared_device({ranks.begin(), ranks.begin() + 3}).has_value());
 }
 

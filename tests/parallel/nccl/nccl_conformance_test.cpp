@@ -25,7 +25,7 @@ std::vector<ConformanceCase> cases_of_devices() {
 
 class NcclConformance : public testing::TestWithParam<std::tuple<int, ConformanceCase>> {};
 INSTANTIATE_TEST_SUITE_P(, NcclConformance, testing::Combine(testing::Values(1, 2, 3, 4), testing::ValuesIn(cases_of_devices())),
-                         [](const auto& info) { return std::string(std::get<1>(info.param).name) + "_" + std::to_string(std::get<0>(info.param)); });
+                         case_and_ranks);
 
 TEST_P(NcclConformance, Holds) {
   const auto& [ranks, conformance] = GetParam();
@@ -37,7 +37,7 @@ TEST_P(NcclConformance, Holds) {
 
 class NcclHostMemory : public testing::TestWithParam<std::tuple<int, ConformanceCase>> {};
 INSTANTIATE_TEST_SUITE_P(, NcclHostMemory, testing::Combine(testing::Values(1, 2, 3, 4), testing::ValuesIn(conformance_cases())),
-                         [](const auto& info) { return std::string(std::get<1>(info.param).name) + "_" + std::to_string(std::get<0>(info.param)); });
+                         case_and_ranks);
 
 /// All of it, and without one launch.
 TEST_P(NcclHostMemory, GoesOverTheControlCommunicator) {

@@ -42,7 +42,7 @@ std::string told(const std::function<void()>& call) {
 
 using Start = std::function<std::unique_ptr<Work>()>;
 
-/// What the first call says that throws: the start, for a rank that comes late, or one after it. `work` is then what was started, if it was.
+/// What the first call says that throws: the start, for a rank that comes late, or one after it. `work` is what was started, if it was.
 std::string told_in_the_end(std::unique_ptr<Work>& work, const Start& start, const std::function<void()>& after_wait = [] {}) {
   return told([&] {
     work = start();
@@ -61,10 +61,12 @@ TEST_P(NcclFailure, AnAsyncErrorReachesAllRanksAndStays) {
     std::unique_ptr<Work> work;
     const std::string text =
         told_in_the_end(work, [&] { return communicator->start_all_reduce(memory.get(), 7, DType::float32, ReduceOp::sum); });
-    EXPECT_THAT(text, AllOf(HasSubstr("rank " + std::to_string(rank.options.device) + " of " + std::to_string(ranks) + ", all_reduce of 7 float32: "),
+    const auto place = "rank " + std::to_string(rank.options.device) + " of " + std::to_string(ranks);
+    EXPECT_THAT(text, AllOf(HasSubstr(place + ", all_reduce of 7 float32: "),
                             HasSubstr("remote process exited"), HasSubstr("start the job again")));
     EXPECT_TRUE(!work || told([&] { work->wait(); }) == text);
-    EXPECT_THAT(told([&] { communicator->broadcast(memory.get(), 28, 0); }), AllOf(HasSubstr("broadcast of 28 bytes"), HasSubstr("remote process")));
+    EXPECT_THAT(told([&] { communicator->broadcast(memory.get(), 28, 0); }),
+                AllOf(HasSubstr("broadcast of 28 bytes"), HasSubstr("remote process")));
     EXPECT_THAT(told([&] { communicator->barrier(); }), HasSubstr("remote process"));
     EXPECT_THAT(told([&] { communicator->all_reduce(1.0); }), HasSubstr("remote process"));
     EXPECT_THAT(told([&] { communicator->duplicate(); }), HasSubstr(", split: "));
@@ -164,8 +166,9 @@ TEST_P(NcclFailure, ARankThatIsRefusedIsToldToAll) {
       const std::string text = told<AgreedError>([&] { make_nccl_communicator(rank.control, rank.api, rank.options); });
       const auto texts = rank.control.all_gather(text);
       EXPECT_THAT(texts, Each(texts[0]));
-      EXPECT_THAT(texts[0], AllOf(HasSubstr(", init: "), testing::AnyOf(HasSubstr("still in progress after 120 s"), HasSubstr("system error"),
-                                                                           HasSubstr("remote process exited"))));
+      EXPECT_THAT(texts[0], AllOf(HasSubstr(", init: "),
+                                  testing::AnyOf(HasSubstr("still in progress after 120 s"), HasSubstr("system error"),
+                                                 HasSubstr("remote process exited"))));
     }, ranks);
   }
 }

@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "tugline/parallel/communicator.hpp"
 #include "tugline/parallel/nccl/nccl_options.hpp"
+#include "tugline/tests/parallel/conformance.hpp"
 #include "tugline/tests/support/device_double.hpp"
 
 namespace tugline {
 
-/// A communicator of devices as one of hosts: copies each buffer to the device, lets `inner` work on it, and copies it back when it is waited
-/// for. With it, cases that know only memory of the host run on the device.
+/// A communicator of devices as one of hosts: copies each buffer to the device, lets `inner` work on it, and copies it back when it is
+/// waited for. With it, cases that know only memory of the host run on the device.
 class OnDevice final : public Communicator {
  public:
   OnDevice(std::unique_ptr<Communicator> inner, std::shared_ptr<DeviceApi> api, CurrentStream current_stream)
@@ -59,6 +63,11 @@ struct DeviceRank {
 enum class Leaves { nothing, what_failed };
 void run_device_team(const std::shared_ptr<DeviceDouble>& api, int ranks, const std::function<void(DeviceRank&)>& body,
                      Leaves leaves = Leaves::nothing);
+
+/// The name of a parametrised test.
+inline std::string case_and_ranks(const testing::TestParamInfo<std::tuple<int, ConformanceCase>>& info) {
+  return std::string(std::get<1>(info.param).name) + "_" + std::to_string(std::get<0>(info.param));
+}
 
 /// A clock turned by hand, or by one second at each look.
 class TestClock final : public Clock {

@@ -17,7 +17,8 @@ TEST_P(StagedMpi, Holds) {
   const auto api = std::make_shared<DeviceDouble>(1);
   {
     const StagedOptions options{0, stream_of_each_thread(api), 100'000};
-    OnDevice communicator(std::make_unique<StagedCommunicator>(world_.communicator().duplicate(), api, options), api, options.current_stream);
+    auto staged = std::make_unique<StagedCommunicator>(world_.communicator().duplicate(), api, options);
+    OnDevice communicator(std::move(staged), api, options.current_stream);
     GetParam().run(communicator);
   }
   EXPECT_EQ(api->misuses(), std::vector<std::string>{});

@@ -21,7 +21,7 @@ StagedOptions options_of(const DeviceRank& rank, std::int64_t segment_bytes = 10
 
 class StagedConformance : public testing::TestWithParam<std::tuple<int, ConformanceCase>> {};
 INSTANTIATE_TEST_SUITE_P(, StagedConformance, testing::Combine(testing::Values(1, 2, 3, 4), testing::ValuesIn(conformance_cases())),
-                         [](const auto& info) { return std::string(std::get<1>(info.param).name) + "_" + std::to_string(std::get<0>(info.param)); });
+                         case_and_ranks);
 
 TEST_P(StagedConformance, Holds) {
   const auto& [ranks, conformance] = GetParam();
