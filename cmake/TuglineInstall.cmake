@@ -26,5 +26,5 @@ configure_package_config_file(cmake/tuglineConfig.cmake.in "${PROJECT_BINARY_DIR
   INSTALL_DESTINATION ${_package_dir})
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/tuglineConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/tuglineConfig.cmake" "${PROJECT_BINARY_DIR}/tuglineConfigVersion.cmake"
-  cmake/FindLibTorch.cmake cmake/TuglineDependencies.cmake DESTINATION ${_package_dir})
+  cmake/FindLibTorch.cmake cmake/FindNCCL.cmake cmake/TuglineDependencies.cmake DESTINATION ${_package_dir})
 install(FILES LICENSE NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -16,21 +16,33 @@ namespace tugline {
 
 enum class ReduceOp : std::uint8_t { sum, max, min };
 
+/// Part of a sum of several buffers.
+struct ReduceRange {
+  void* data = nullptr;
+  std::int64_t count = 0;   ///< elements
+  DType dtype = DType::float32;
+};
+
 /// A group of ranks that talk to each other. Collectives are called by all of them in one order. Thread level: one thread
 /// at a time per communicator, but messages from several, each with tags of its own; the control twin may be used by another thread at the same time
 /// (MPI_THREAD_MULTIPLE or SERIALIZED with the backend's own lock). Every call throws CommError.
 ///
-/// Sums of bfloat16 and float16 accumulate in float32. All ranks get the same bits.
+/// Sums of bfloat16 and float16 accumulate in float32 (nccl: each partial sum is rounded). All ranks get the same bits.
+///
+/// Buffers are memory of the host; those of "nccl" and "staged" may also be memory of this rank's device, which then follow the order of
+/// streams (work.hpp). What a call gives or takes by value is always the host's.
 class Communicator {
  public:
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  virtual std::string backend() const = 0;   ///< "mpi", "threads"
-  virtual bool takes_device_memory() const { return false; }   ///< pointers given to it are a device's, and Work is in the order of its streams
+  virtual std::string backend() const = 0;   ///< "mpi", "threads", "nccl", ...
+  virtual bool takes_device_memory() const { return false; }   ///< sums in memory of its device, and Work in the order of streams
 
   // Collectives that return at once. Counts are elements.
   virtual std::unique_ptr<Work> start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) = 0;
+  /// Several at once: one launch where the backend has such, else one after the other.
+  virtual std::unique_ptr<Work> start_all_reduces(std::span<const ReduceRange> ranges, ReduceOp op);
   virtual std::unique_ptr<Work> start_broadcast(void* data, std::int64_t bytes, int root) = 0;
   virtual std::unique_ptr<Work> start_all_gather(const void* mine, std::int64_t bytes, void* all) = 0;  ///< `all`: size() * bytes
   virtual void barrier() = 0;
