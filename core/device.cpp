@@ -5,6 +5,7 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <string_view>
@@ -67,14 +68,12 @@ at::Device device_from(const std::string& name, int local_rank) {
 
 at::Device device_from(const std::string& name, int local_rank, const DeviceFacts& facts) {
   if (name == "cpu") return at::kCPU;
-  const bool own = name == kCuda;
-  const int index = own ? local_rank : index_in(name);
-  if (index < 0) throw ConfigError(fmt::format("'{}' is no device: say cpu, cuda, or one GPU as in cuda:0", name));
+  const bool any = name == kCuda;
+  const int named = any ? 0 : index_in(name);
+  if (named < 0) throw ConfigError(fmt::format("'{}' is no device: say cpu, cuda, or one GPU as in cuda:0", name));
   if (const std::string why = why_no_device(facts); !why.empty()) throw ConfigError(why);
-  if (index >= facts.usable && own)
-    throw ConfigError(fmt::format("no device: rank {} of this host finds {}; start fewer ranks here, or let them share one with "
-                                  "cuda:0", local_rank, devices_text(facts.usable)));
-  if (index >= facts.usable) throw ConfigError(fmt::format("no device: {} is not among {}", name, devices_text(facts.usable)));
+  if (named >= facts.usable) throw ConfigError(fmt::format("no device: {} is not among {}", name, devices_text(facts.usable)));
+  const int index = any ? local_rank % facts.usable : named;
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
 

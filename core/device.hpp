@@ -22,8 +22,9 @@ DeviceFacts device_facts();
 /// Empty when there is a GPU to use; else one sentence, "no device: ...", that says why not and what to do.
 std::string why_no_device(const DeviceFacts& facts);
 
-/// The device that `name` means for one rank: "cpu"; "cuda", the GPU with the number of the rank on its host; "cuda:1", that one,
-/// which several ranks may share. Throws ConfigError in one sentence when it is no name of a device, or there is no such device.
+/// The device that `name` means for one rank: "cpu"; "cuda", where the GPUs that this process sees go round by the rank's number on its
+/// host (a launcher that shows each rank one GPU gives it that one); "cuda:1", that one for every rank. Whether ranks may share one is
+/// for those who see them all. Throws ConfigError in one sentence when it is no name of a device, or there is no such device.
 at::Device device_from(const std::string& name, int local_rank);
 /// The same by given facts.
 at::Device device_from(const std::string& name, int local_rank, const DeviceFacts& facts);
