@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # LibTorch::LibTorch, the CPU half of a LibTorch (archive, pip, conda). TorchConfig.cmake of the PyPI wheel insists on
-# a CUDA toolkit, so this finder links torch_cpu and c10 alone.
+# a CUDA toolkit, so this finder links torch_cpu and c10 alone; with TUGLINE_CUDA also torch_cuda and c10_cuda, and then
+# there is LibTorch::CUDA for sources that include ATen/cuda or c10/cuda: CUDA's headers and runtime. Nothing else is
+# compiled in another way, so both builds share their objects through ccache.
 #   TUGLINE_LIBTORCH (cache or environment): a folder that holds include/ and lib/, or one that holds such a torch/.
 # -DTUGLINE_LIBTORCH wins at first; later, an environment variable that has changed since the last configure does.
 set(_environment "$ENV{TUGLINE_LIBTORCH}")
@@ -25,9 +27,20 @@ endif()
 find_path(LibTorch_INCLUDE_DIR torch/csrc/api/include/torch/torch.h PATHS "${LibTorch_ROOT_DIR}/include" NO_DEFAULT_PATH NO_CACHE)
 find_library(LibTorch_CPU_LIBRARY torch_cpu PATHS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH NO_CACHE)
 find_library(LibTorch_C10_LIBRARY c10 PATHS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH NO_CACHE)
+set(_parts "LibTorch_CPU_LIBRARY:lib/libtorch_cpu.so" "LibTorch_C10_LIBRARY:lib/libc10.so" "LibTorch_INCLUDE_DIR:include/torch")
+if(TUGLINE_CUDA)
+  find_library(LibTorch_CUDA_LIBRARY torch_cuda PATHS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH NO_CACHE)
+  find_library(LibTorch_C10_CUDA_LIBRARY c10_cuda PATHS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH NO_CACHE)
+  list(APPEND _parts "LibTorch_CUDA_LIBRARY:lib/libtorch_cuda.so" "LibTorch_C10_CUDA_LIBRARY:lib/libc10_cuda.so")
+  find_package(CUDAToolkit 12 QUIET)
+  if(NOT CUDAToolkit_FOUND)
+    message(FATAL_ERROR "TUGLINE_CUDA needs the CUDA toolkit, version 12 or newer (13 for the LibTorch of scripts/setup.sh): install "
+      "it, put its nvcc on the PATH or set CUDAToolkit_ROOT, or configure with --preset release.")
+  endif()
+endif()
 if(LibTorch_FIND_REQUIRED)   # in one sentence, which FindPackageHandleStandardArgs is not made for
   set(_missing "")
-  foreach(_part "LibTorch_CPU_LIBRARY:lib/libtorch_cpu.so" "LibTorch_C10_LIBRARY:lib/libc10.so" "LibTorch_INCLUDE_DIR:include/torch")
+  foreach(_part IN LISTS _parts)
     string(REGEX MATCH "^([^:]*):(.*)$" _part "${_part}")
     if(NOT ${CMAKE_MATCH_1})
       list(APPEND _missing "${CMAKE_MATCH_2}")
@@ -46,6 +59,9 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   # A wheel's CUDA libraries lie beside it.
   file(GLOB _nvidia "${LibTorch_ROOT_DIR}/../nvidia/*/lib")
   list(APPEND _rpaths ${_nvidia})
+  if(TUGLINE_CUDA)
+    list(APPEND _rpaths "${CUDAToolkit_LIBRARY_DIR}")   # last: LibTorch's own libraries are the versions it was built with
+  endif()
   add_library(LibTorch::c10 UNKNOWN IMPORTED)
   set_target_properties(LibTorch::c10 PROPERTIES IMPORTED_LOCATION "${LibTorch_C10_LIBRARY}")
   add_library(LibTorch::LibTorch UNKNOWN IMPORTED)
@@ -58,4 +74,11 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   foreach(_dir IN LISTS _rpaths)
     target_link_options(LibTorch::LibTorch INTERFACE "-Wl,-rpath,${_dir}" "-Wl,-rpath-link,${_dir}")
   endforeach()
+  if(TUGLINE_CUDA)
+    # LibTorch finds its CUDA half by its being loaded: no symbol asks for it, so --as-needed (Ubuntu's default) would drop it.
+    target_link_libraries(LibTorch::LibTorch INTERFACE
+      "-Wl,--push-state,--no-as-needed,${LibTorch_CUDA_LIBRARY},${LibTorch_C10_CUDA_LIBRARY},--pop-state")
+    add_library(LibTorch::CUDA INTERFACE IMPORTED)
+    target_link_libraries(LibTorch::CUDA INTERFACE LibTorch::LibTorch CUDA::cudart)
+  endif()
 endif()

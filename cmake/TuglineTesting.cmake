@@ -3,6 +3,8 @@
 # add_mpi_test(NAME [TORCH] SOURCES ... LINK ... RANKS 1 2 3 4 [TIMEOUT s]): one ctest entry per rank count.
 # Both run on the main of tests/support (mpi_main for MPI tests).
 # add_host_test(NAME LAYOUT...): that MPI test once more on hosts of its own, one ctest entry per layout; see tests/support/host_lab.sh.
+# LABELS cuda: of those that say something else in a build with CUDA; the target cuda_tests builds them.
+add_custom_target(cuda_tests)
 set(_env "OMP_NUM_THREADS=1;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
 # Under AddressSanitizer: absurd sizes are refused as without it, with an exception. Open MPI leaks, and unloads the plugins that did before
 # LeakSanitizer could tell whose leaks to overlook: no leaks where it runs.
@@ -42,6 +44,9 @@ macro(_tugline_test_binary name main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
   if(arg_TORCH)
     tugline_use_torch(${name})
+  endif()
+  if("cuda" IN_LIST arg_LABELS)
+    add_dependencies(cuda_tests ${name})
   endif()
 endmacro()
 

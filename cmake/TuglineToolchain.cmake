@@ -25,8 +25,9 @@ if(TUGLINE_SANITIZE)
 endif()
 
 find_program(TUGLINE_CCACHE ccache)
+# The base directory makes paths relative, so that build/release and build/cuda, and another clone, share what they compile alike.
 if(TUGLINE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_ABSSTDERR=1
       CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${TUGLINE_CCACHE})
 endif()
 find_program(TUGLINE_MOLD mold)

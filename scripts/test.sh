@@ -18,3 +18,13 @@ echo "== release"
 cmake --preset release -DTUGLINE_TESTS=ON -DTUGLINE_EXAMPLES=ON
 cmake --build --preset release
 ctest --preset release --no-tests=error -j 2 "$@"
+
+echo "== cuda: what is linked and tested in another way with LibTorch's CUDA half; no GPU is needed"
+if command -v nvcc "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" >/dev/null; then
+  scripts/setup.sh --cuda
+  cmake --preset cuda -DTUGLINE_TESTS=ON
+  cmake --build --preset cuda --target cuda_tests   # its objects are those of the release build, out of ccache
+  ctest --preset cuda --no-tests=error -L cuda
+else
+  echo "skipped: this machine has no CUDA toolkit (no nvcc)"
+fi

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "tugline/core/cpu.hpp"
+#include "tugline/core/device.hpp"
 
 namespace tugline {
 namespace {
@@ -196,12 +197,33 @@ Check check_torch(const TorchFacts& torch) {
   return check;
 }
 
-Check check_devices(const TorchFacts& torch, int nvidia_devices) {
-  if (torch.cuda) return {"devices", Status::ok, count(static_cast<std::size_t>(nvidia_devices), "NVIDIA GPU") + ", CPU"};
-  if (nvidia_devices == 0) return {"devices", Status::ok, "CPU"};
-  return {"devices", Status::warn,
-          fmt::format("CPU; {} not used", count(static_cast<std::size_t>(nvidia_devices), "NVIDIA GPU")),
-          "this build is for CPUs only; nothing is wrong if that is meant"};
+namespace {
+
+/// "2 x NVIDIA H200 (139.8 GiB), NVIDIA T4 (15.0 GiB)", in CUDA's order; or none, and why.
+std::string gpus_text(const GpuDriver& driver) {
+  if (!driver.present) return "none (no driver)";
+  if (driver.gpus.empty()) return fmt::format("none (the driver says: {})", driver.trouble);
+  std::string all;
+  for (std::size_t first = 0, next = 0; first < driver.gpus.size(); first = next) {
+    const Gpu& gpu = driver.gpus[first];
+    while (next < driver.gpus.size() && driver.gpus[next].name == gpu.name) ++next;
+    const std::string times = next - first == 1 ? "" : fmt::format("{} x ", next - first);
+    join(all, fmt::format("{}{} ({})", times, gpu.name, bytes_text(gpu.memory_bytes)), ", ");
+  }
+  return fmt::format("{}, driver for CUDA {}", all, cuda_version_text(driver.cuda_version));
+}
+
+}  // namespace
+
+Check check_devices(const DeviceFacts& devices) {
+  const bool cpu_only = devices.built_for == 0;
+  Check check{"devices", Status::ok,
+              fmt::format("{}; this build is for {}", gpus_text(devices.driver),
+                          cpu_only ? "CPUs only" : "CPUs and CUDA " + cuda_version_text(devices.built_for))};
+  if (devices.driver.gpus.empty() || devices.usable > 0) return check;
+  check.status = Status::warn;
+  check.advice = why_no_device(devices) + (cpu_only ? "; nothing is wrong if CPUs are meant" : "");
+  return check;
 }
 
 Check check_file_system(const FileSystemFacts& facts) {

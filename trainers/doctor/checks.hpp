@@ -10,6 +10,8 @@
 
 namespace tugline {
 
+struct DeviceFacts;
+
 enum class Status { ok, warn, fail };
 
 /// One line of the doctor's report.
@@ -37,7 +39,6 @@ struct TorchFacts {
   std::string version;
   std::string blas;          ///< "mkl", "open", ...
   std::string instructions;  ///< "AVX2"
-  bool cuda = false;         ///< this build of LibTorch has CUDA and sees a device
 };
 
 /// Judges: facts in, one check out. They look at nothing else.
@@ -49,7 +50,7 @@ Check check_cpu_limit(const std::vector<RankFacts>& ranks);
 Check check_load(const std::vector<RankFacts>& ranks);
 Check check_shared_memory(const std::vector<RankFacts>& ranks);
 Check check_torch(const TorchFacts& torch);
-Check check_devices(const TorchFacts& torch, int nvidia_devices);
+Check check_devices(const DeviceFacts& devices);
 Check check_file_system(const FileSystemFacts& facts);
 Check check_shared_folder(const std::vector<RankFacts>& ranks, const std::string& folder);
 Check check_console(const ConsoleDecision& decision);

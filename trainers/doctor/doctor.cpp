@@ -8,12 +8,12 @@
 #include <algorithm>
 #include <boost/describe/class.hpp>
 #include <boost/json.hpp>
-#include <cctype>
 #include <cstdlib>
 #include <optional>
 #include <ostream>
 
 #include "tugline/core/cpu.hpp"
+#include "tugline/core/device.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/parallel/world.hpp"
 
@@ -36,21 +36,6 @@ std::string build_text() {
   std::string text = fmt::format("tugline {}", TUGLINE_VERSION);
   for (const auto& [name, version] : library_versions()) text += fmt::format(", {} {}", name, version);
   return text;
-}
-
-/// Devices as the driver shows them: /dev/nvidia0, /dev/nvidia1, ...
-int count_nvidia_devices() {
-  const std::string head = "nvidia";
-  int devices = 0;
-  std::error_code ignored;
-  for (const fs::directory_entry& entry : fs::directory_iterator("/dev", ignored)) {
-    const std::string name = entry.path().filename().string();
-    const bool numbered = name.starts_with(head) && name.size() > head.size() &&
-                          std::all_of(name.begin() + static_cast<std::ptrdiff_t>(head.size()), name.end(),
-                                      [](unsigned char letter) { return std::isdigit(letter) != 0; });
-    devices += numbered ? 1 : 0;
-  }
-  return devices;
 }
 
 RankFacts gather_rank(const World& world, const std::string& token) {
@@ -92,7 +77,6 @@ int run_doctor(World& world, const fs::path& folder, std::ostream& out, ReportFo
 
   std::int64_t failed = 0;
   if (probe) {
-    const TorchFacts torch = torch_facts();
     const std::vector<Check> checks{check_mpi(world.description()),
                                     check_build(ranks),
                                     check_root(::geteuid() == 0, root_is_allowed()),
@@ -100,8 +84,8 @@ int run_doctor(World& world, const fs::path& folder, std::ostream& out, ReportFo
                                     check_cpu_limit(ranks),
                                     check_load(ranks),
                                     check_shared_memory(ranks),
-                                    check_torch(torch),
-                                    check_devices(torch, count_nvidia_devices()),
+                                    check_torch(torch_facts()),
+                                    check_devices(device_facts()),
                                     check_file_system(probe->facts()),
                                     check_shared_folder(ranks, probe->facts().folder),
                                     check_console(decide_console(gather_console_facts()))};

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/Version.h>
-#include <torch/cuda.h>
 #include <torch/version.h>
 
 #include "tugline/core/io/hdf5_array.hpp"
@@ -22,8 +21,7 @@ std::string word_after(const std::string& text, const std::string& key) {
 TorchFacts torch_facts() {
   return {.version = TORCH_VERSION,
           .blas = word_after(at::show_config(), "BLAS_INFO="),
-          .instructions = at::get_cpu_capability(),
-          .cuda = torch::cuda::is_available()};
+          .instructions = at::get_cpu_capability()};
 }
 
 std::map<std::string, std::string> library_versions() { return {{"libtorch", TORCH_VERSION}, {"hdf5", hdf5_version()}}; }

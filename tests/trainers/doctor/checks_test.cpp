@@ -5,6 +5,7 @@
 
 #include <boost/json.hpp>
 
+#include "tugline/core/device.hpp"
 #include "tugline/trainers/doctor/doctor.hpp"
 
 namespace tugline {
@@ -121,10 +122,22 @@ TEST(CheckTorch, WantsABlas) {
   expect(check_torch({.version = "2.11.0", .instructions = "AVX2"}), Status::warn, "2.11.0, BLAS none, AVX2", "setup.sh");
 }
 
-TEST(CheckDevices, SaysWhenGpusLieIdle) {
-  expect(check_devices({}, 0), Status::ok, "CPU");
-  expect(check_devices({}, 2), Status::warn, "CPU; 2 NVIDIA GPUs not used", "CPUs only");
-  expect(check_devices({.cuda = true}, 1), Status::ok, "1 NVIDIA GPU, CPU");
+TEST(CheckDevices, SaysWhatThereIsAndWhatThisBuildCanUse) {
+  const GpuDriver two{.present = true, .cuda_version = 13000, .gpus = {{"H200", 139 * kGiB}, {"H200", 139 * kGiB}}};
+  expect(check_devices({}), Status::ok, "none (no driver); this build is for CPUs only");
+  expect(check_devices({.built_for = 13000}), Status::ok, "none (no driver); this build is for CPUs and CUDA 13.0");
+  expect(check_devices({.built_for = 13000, .driver = {.present = true, .trouble = "no GPU"}}), Status::ok,
+         "none (the driver says: no GPU); this build is for CPUs and CUDA 13.0");
+  expect(check_devices({.driver = two}), Status::warn, "2 x H200 (139.0 GiB), driver for CUDA 13.0; this build is for CPUs only",
+         "cmake --preset cuda");
+  expect(check_devices({.built_for = 13000, .usable = 2, .driver = two}), Status::ok,
+         "2 x H200 (139.0 GiB), driver for CUDA 13.0; this build is for CPUs and CUDA 13.0");
+}
+
+TEST(CheckDevices, GpusThatLibTorchCannotUseAreAWarning) {
+  const GpuDriver old{.present = true, .cuda_version = 12040, .gpus = {{"T4", 15 * kGiB}, {"P4", 8 * kGiB}}};
+  expect(check_devices({.built_for = 13000, .driver = old}), Status::warn,
+         "T4 (15.0 GiB), P4 (8.0 GiB), driver for CUDA 12.4; this build is for CPUs and CUDA 13.0", "install a newer driver");
 }
 
 TEST(CheckFileSystem, EachFaultHasItsConsequence) {
