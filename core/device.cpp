@@ -2,12 +2,15 @@
 // Asks LibTorch through its hooks, which need no CUDA header: one object serves the builds with CUDA and without.
 #include "tugline/core/device.hpp"
 
+#include <ATen/DeviceAccelerator.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <optional>
 #include <string_view>
 
 #include "tugline/core/error.hpp"
@@ -24,6 +27,17 @@ int index_in(std::string_view name) {
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
   const bool whole = error == std::errc() && end == digits.data() + digits.size();
   return whole && name.starts_with("cuda:") ? index : -1;
+}
+
+/// A device of another kind that something in this process provides.
+std::optional<at::Device> other_device(const std::string& name) {
+  try {
+    const at::Device device(name);
+    const bool there = !device.is_cuda() && at::accelerator::isAccelerator(device.type()) && c10::impl::hasDeviceGuardImpl(device.type());
+    return there ? std::optional<at::Device>({device.type(), std::max<at::DeviceIndex>(device.index(), 0)}) : std::nullopt;
+  } catch (const c10::Error&) {   // no name that LibTorch knows
+    return std::nullopt;
+  }
 }
 
 std::string visible_devices() {
@@ -68,6 +82,7 @@ at::Device device_from(const std::string& name, int local_rank) {
 
 at::Device device_from(const std::string& name, int local_rank, const DeviceFacts& facts) {
   if (name == "cpu") return at::kCPU;
+  if (const auto other = other_device(name)) return *other;
   const bool any = name == kCuda;
   const int named = any ? 0 : index_in(name);
   if (named < 0) throw ConfigError(fmt::format("'{}' is no device: say cpu, cuda, or one GPU as in cuda:0", name));

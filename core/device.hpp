@@ -23,7 +23,8 @@ DeviceFacts device_facts();
 std::string why_no_device(const DeviceFacts& facts);
 
 /// The device that `name` means for one rank: "cpu"; "cuda", where the GPUs that this process sees go round by the rank's number on its
-/// host (a launcher that shows each rank one GPU gives it that one); "cuda:1", that one for every rank. Whether ranks may share one is
+/// host (a launcher that shows each rank one GPU gives it that one); "cuda:1", that one for every rank; the name of another accelerator of
+/// LibTorch's where this process has one. Whether ranks may share one is
 /// for those who see them all. Throws ConfigError in one sentence when it is no name of a device, or there is no such device.
 at::Device device_from(const std::string& name, int local_rank);
 /// The same by given facts.

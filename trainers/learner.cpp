@@ -10,6 +10,7 @@
 #include <torch/torch.h>
 
 #include "tugline/core/clock.hpp"
+#include "tugline/core/device.hpp"
 #include "tugline/core/models/autocast.hpp"
 #include "tugline/core/models/batch_norm.hpp"
 #include "tugline/core/models/module_tensors.hpp"
@@ -19,6 +20,7 @@
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/parallel/world.hpp"
+#include "tugline/trainers/device_channel.hpp"
 
 namespace tugline {
 namespace {
@@ -73,12 +75,6 @@ void seed_dropout(std::uint64_t seed, at::Device device) {
   if (device.is_cuda()) seed_one(at::globalContext().defaultGenerator(device));
 }
 
-at::Device device_of(const TrainConfig& config, const World& world) {
-  const at::Device device(config.device);
-  if (device.is_cpu()) return device;
-  return {device.type(), static_cast<at::DeviceIndex>(device.is_cuda() ? world.local_rank() : 0)};
-}
-
 }  // namespace
 
 Learner::Learner(const RunConfig& config, const ModelRegistry& models, const SampleSpec& spec, World& world,
@@ -86,13 +82,15 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
     : seed_(config.seed),
       micro_batch_(config.train.micro_batch),
       shards_(static_cast<int>(config.parallel.shards)),
-      device_(device_of(config.train, world)),
+      host_channel_(world.communicator()),
       float64_(config.train.precision == "float64"),
       reduced_(reduced_type(config.train.precision)),
       loss_scale_(config.train.precision == "fp16"),
       channels_last_(config.train.channels_last),
       exchange_(exchange_options(config.parallel, world)),
       task_(std::move(task)) {
+  agree(world.control(), [&] { device_ = device_from(config.train.device, world.local_rank()); });
+  channel_ = make_device_channel(world, config.parallel, device_);
   agree(world.control(), [&] {
     model_ = models.build(config.model, spec, config.seed);
     if (!task_) task_ = make_task(config.task, spec);

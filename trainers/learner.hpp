@@ -49,6 +49,8 @@ class Learner {
   /// Where parameters, gradients and batches are (train.device).
   at::Device device() const { return device_; }
   Batch to_device(Batch batch) const;
+  /// Sums gradients where they are: the world's communicator, or that of its devices.
+  Communicator& gradients() { return channel_ ? *channel_ : host_channel_; }
   /// How gradients go that do not lie in the node's memory.
   const ExchangeOptions& exchange() const { return exchange_; }
   /// parallel.shards
@@ -91,7 +93,9 @@ class Learner {
   std::uint64_t seed_;
   std::int64_t micro_batch_;
   int shards_;
-  at::Device device_;
+  at::Device device_ = at::kCPU;
+  Communicator& host_channel_;
+  std::unique_ptr<Communicator> channel_;   // of devices; null: the host's
   bool float64_;
   std::optional<c10::ScalarType> reduced_;   // 16-bit type of products
   LossScale loss_scale_;

@@ -54,7 +54,7 @@ std::unique_ptr<Strategy> make_strategy(const StrategyParts& parts) {
   if (parts.outer == nullptr) {
     auto options = shared_options<SyncOptions>(parts);
     options.shards = learner.shards();
-    return std::make_unique<SyncStrategy>(world.communicator(), world.control(), learner.parameters(), learner.optimizer(), schedule, parts.plan,
+    return std::make_unique<SyncStrategy>(learner.gradients(), world.control(), learner.parameters(), learner.optimizer(), schedule, parts.plan,
                                           std::move(options), parts.clock);
   }
   const LocalConfig& local = parts.config.parallel.local;

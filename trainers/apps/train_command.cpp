@@ -88,14 +88,15 @@ RunLog open_log(World& world, const RunConfig& config, const RunPaths& paths, co
   return log;
 }
 
-void write_environment(World& world, const Invocation& invocation, const RunConfig& config, const RunPaths& paths, int threads) {
+void write_environment(World& world, const Invocation& invocation, const RunConfig& config, const RunPaths& paths, int threads, Learner& learner) {
   ProgramFacts program{invocation.command_line, {{"libtorch", TORCH_VERSION}}};
   const auto environment = gather_environment(world, program);
   agree(world.control(), [&] {
     if (world.rank() == 0) write_file_atomically(paths.environment(), boost::json::serialize(environment) + "\n");
   });
   log::info("run {}: {} rank{} over {}, {} thread{} each, {}", paths.folder().string(), world.size(), world.size() == 1 ? "" : "s",
-            world.communicator().backend(), threads, threads == 1 ? "" : "s", describe_cores(environment));
+            learner.gradients().backend(), threads, threads == 1 ? "" : "s",
+            learner.device().is_cpu() ? describe_cores(environment) : learner.device().str());
   if (config.parallel.strategy == "local") {
     const LocalConfig& local = config.parallel.local;
     log::info("local rounds of {} steps, outer step {} with momentum {}", local.steps, local.outer_lr, local.outer_momentum);
@@ -191,7 +192,7 @@ ExitCode train_in(const Invocation& invocation, const RunConfig& config, const R
     auto owned_table = std::make_unique<RankTable>(world.hosts());
     const RankTable& table = *owned_table;
     if (world.rank() == 0) log.add(std::move(owned_table));
-    write_environment(world, invocation, config, run.paths, threads);
+    write_environment(world, invocation, config, run.paths, threads, learner);
     log.event("start", {{"ranks", world.size()}, {"threads", threads}});
     std::optional<FaultInjector> faults;
     if (!words.faults.empty()) faults.emplace(words.faults, world.rank(), run.paths.folder());

@@ -48,7 +48,7 @@ Attempt::Attempt(const GateSetup& setup, const OptimConfig& optim, std::int64_t 
   const OverfitParts::StrategyNeeds needs{setup.world, learner_, schedule, plan, {optim.clip_norm, optim.clip_value, 0, learner_.node(), learner_.exchange()}};
   strategy_ = setup.parts.strategy
                   ? setup.parts.strategy(needs)
-                  : std::make_unique<SyncStrategy>(setup.world.communicator(), setup.world.control(), learner_.parameters(),
+                  : std::make_unique<SyncStrategy>(learner_.gradients(), setup.world.control(), learner_.parameters(),
                                                    learner_.optimizer(), schedule, plan, needs.options);
 }
 

@@ -131,7 +131,9 @@ std::vector<Line> keyed_lines(const std::string& yaml) {
 }
 
 /// Keys that say who computes what, and how a run is stopped: a run may go on with others.
-bool may_change(const Line& line) { return line.key.starts_with("parallel.balance") || line.key.starts_with("train.stop_signals"); }
+bool may_change(const Line& line) {
+  return line.key.starts_with("parallel.balance") || line.key.starts_with("train.stop_signals") || line.key == "train.device";
+}
 
 template <typename Skip>
 std::string first_difference(std::vector<Line> there, std::vector<Line> here, Skip skip) {

@@ -21,14 +21,19 @@ namespace {
 std::vector<std::string> differences(const std::string& there, const std::string& mine) {
   namespace json = boost::json;
   try {
-    const json::object other = json::parse(there).as_object();
+    const json::object other = json::parse(there).as_object(), ours = json::parse(mine).as_object();
     std::vector<std::string> names;
-    for (const auto& [name, value] : json::parse(mine).as_object()) {
+    for (const auto& [name, value] : ours) {
       const json::value* const theirs = other.if_contains(name);
       if (theirs != nullptr && *theirs == value) continue;
-      if (name != "sweep" || theirs == nullptr) names.emplace_back(name);
-      else for (const auto& [key, part] : value.as_object()) {
-        if (theirs->as_object().if_contains(key) == nullptr || theirs->at(key) != part) names.push_back(key == "base_digest" ? "what sweep.base says" : "sweep." + std::string(key));
+      if (name != "sweep" || theirs == nullptr) {
+        names.emplace_back(name);
+        continue;
+      }
+      for (const auto& [key, part] : value.as_object()) {
+        const json::value* const other_part = theirs->as_object().if_contains(key);
+        if (other_part != nullptr && *other_part == part) continue;
+        names.push_back(key == "base_digest" ? "what sweep.base says" : "sweep." + std::string(key));
       }
     }
     return names;

@@ -54,7 +54,7 @@ at::Tensor mean_gradient(Learner& learner, World& world, Loader& loader, const S
   options.node = learner.node();
   options.shards = learner.shards();
   options.exchange.ring = learner.exchange().ring;   // unrounded: what is compared here is who adds up what
-  SyncStrategy strategy(world.communicator(), world.control(), learner.parameters(), keep, schedule, until_here, options);
+  SyncStrategy strategy(learner.gradients(), world.control(), learner.parameters(), keep, schedule, until_here, options);
   const Piece piece = *strategy.next_piece();
   StepFacts facts;
   do {
