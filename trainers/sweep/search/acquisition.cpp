@@ -75,7 +75,7 @@ std::vector<AcquisitionSearch::Candidate> AcquisitionSearch::all_points() const 
   std::vector<double> index(space_.size(), 0);
   for (bool more = true; more;) {
     std::vector<double> unit(space_.size());
-    for (std::size_t d = 0; d < unit.size(); ++d) unit[d] = (index[d] + 0.5) * cell(space_.dimensions()[d]);
+    for (std::size_t d = 0; d < unit.size(); ++d) unit[d] = to_unit(space_.dimensions()[d], space_.dimensions()[d].low + index[d]);
     all.push_back(made(std::move(unit)));
     more = false;
     for (std::size_t d = 0; d < index.size() && !more; ++d) {
