@@ -94,7 +94,7 @@ Point GpSearch::start(std::int64_t number, const PointSet& taken) const {
 }
 
 /// What a new point is to improve on. Now and then it is more than the best: a process that is too sure of itself sees nothing to gain but
-/// close to the best, and would never learn better (Jones 2001, varying targets).
+/// close to the best, and would never learn better (Jones 2001, "A taxonomy of global optimization methods based on response surfaces").
 double GpSearch::aim(std::int64_t number, const GaussianProcess& process, const std::vector<Point>& known) const {
   const double best = process.at(encoding_.encode(known)).mean.minCoeff();
   if (number % kExplores != 0) return best;

@@ -6,7 +6,8 @@
 namespace tugline::sweep {
 
 /// log(phi(z) + z Phi(z)): the logarithm of the expected improvement over a best value z deviations above the mean, in units of the
-/// deviation; and its derivative. Accurate however small (Ament et al. 2023).
+/// deviation; and its derivative. Accurate however small (Ament et al. 2023, "Unexpected improvements to expected improvement for Bayesian
+/// optimization").
 struct LogImprovement {
   double value, slope;
 };
