@@ -99,7 +99,8 @@ ExactMatrix with_noise(const Hyperparameters& h, const Matrix& x) {
 
 /// What is believed at one row of `asked`: the constant mean as an explicit basis function with a normal prior (Rasmussen & Williams 2006,
 /// equation 2.41), inverses of matrices, the signal's variance as the mean of its posterior.
-std::pair<Exact, Exact> dense_belief(const Hyperparameters& h, const Matrix& x, const Vector& values, const Matrix& asked, Eigen::Index row) {
+std::pair<Exact, Exact> dense_belief(const Hyperparameters& h, const Matrix& x, const Vector& values, const Matrix& asked,
+                                     Eigen::Index row) {
   const ExactMatrix inverse = with_noise(h, x).inverse();
   const ExactVector t = values.cast<Exact>(), cross = correlations(h, x, asked).col(row), ones = ExactVector::Ones(t.size());
   const Exact precision = 1 + ones.dot(inverse * ones), mean = ones.dot(inverse * t) / precision;
@@ -145,7 +146,7 @@ TEST(GpMarginal, ItsGradientIsThatOfDifferences) {
       ASSERT_EQ(gradient.size(), h.size());
       for (Eigen::Index i = 0; i < h.size(); ++i) {
         const double expected = difference(value, h.theta, i, 1e-3);
-        EXPECT_NEAR(gradient[i], expected, 1e-6 * (1 + std::abs(expected))) << "theta " << i << " of " << h.size() << ", noise " << log_noise;
+        EXPECT_NEAR(gradient[i], expected, 1e-6 * (1 + std::abs(expected))) << "theta " << i << ", noise " << log_noise;
       }
     }
   }
