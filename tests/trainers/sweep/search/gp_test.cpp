@@ -135,7 +135,7 @@ TEST(Gp, KeepsAwayFromWhereTrialsFail) {
   EXPECT_LT(best_of(history), 1e-3);
 }
 
-// A process that learns nothing must still suggest points, by itself: not forbidden, new ones where there are.
+// A process that learns nothing must still suggest points: not forbidden, new ones where there are.
 TEST(Gp, GoesOnWhateverItsHistoryIs) {
   const Space constant({{"x", Kind::real, 0, 1, false, {}, {}}, {"same", Kind::real, 2, 2, true, {}, {}},
                         {"one", Kind::choice, 0, 0, false, {"a"}, {}}, {"only", Kind::integer, 3, 3, false, {}, {}}});
