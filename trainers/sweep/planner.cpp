@@ -34,8 +34,9 @@ Planner::Planner(const SweepConfig& sweep)
   if (sweep.method == "grid") trials_ = std::min(trials_, grid_size(sweep.space));
 }
 
-/// All trials at the highest rung where there are enough of them to learn from (Falkner et al. 2018, BOHB). Those that did not come so far
-/// count as the worst that did: they are known, and were not good enough.
+/// All trials at the highest rung where there are enough of them to learn from (Falkner et al. 2018, "BOHB: robust and efficient
+/// hyperparameter optimization at scale"). Those that did not come so far count as the worst that did: they are known, and were not good
+/// enough.
 std::vector<Observation> Planner::history(std::span<const JobRecord> jobs, std::size_t known) const {
   std::vector<std::map<std::int64_t, double>> values(static_cast<std::size_t>(halves_ ? halving_.rungs() : 1));
   std::map<std::int64_t, Observation> trials;

@@ -10,8 +10,9 @@
 
 namespace tugline::sweep {
 
-/// Asynchronous successive halving in its promotion form (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning"): a trial
-/// pauses at each rung, and goes on to the next when it is among the best 1/eta of those that have come as far.
+/// Asynchronous successive halving in its promotion form (Li et al. 2020, "A system for massively parallel hyperparameter tuning"): a trial
+/// pauses at each rung, and goes on to the next when it is among the best 1/eta of those that have come as far. docs/search-methods.md says
+/// what is done otherwise.
 class SuccessiveHalving {
  public:
   SuccessiveHalving(const StopSettings& settings, std::span<const Objective> objectives) : settings_(settings), objectives_(objectives) {}

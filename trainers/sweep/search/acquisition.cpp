@@ -75,7 +75,7 @@ std::vector<AcquisitionSearch::Candidate> AcquisitionSearch::all_points() const 
   std::vector<double> index(space_.size(), 0);
   for (bool more = true; more;) {
     std::vector<double> unit(space_.size());
-    for (std::size_t d = 0; d < unit.size(); ++d) unit[d] = (index[d] + 0.5) * cell(space_.dimensions()[d]);
+    for (std::size_t d = 0; d < unit.size(); ++d) unit[d] = to_unit(space_.dimensions()[d], space_.dimensions()[d].low + index[d]);
     all.push_back(made(std::move(unit)));
     more = false;
     for (std::size_t d = 0; d < index.size() && !more; ++d) {
@@ -102,12 +102,10 @@ std::vector<AcquisitionSearch::Candidate> AcquisitionSearch::proposals(std::span
 void AcquisitionSearch::score(std::vector<Candidate>& candidates) const {
   std::vector<Point> points;
   for (const Candidate& candidate : candidates) points.push_back(candidate.point);
-  const Beliefs beliefs = process_.at(encoding_.encode(points));
+  const Vector improvement = log_expected_improvement(process_.at(encoding_.encode(points)), best_);
   for (std::size_t i = 0; i < candidates.size(); ++i) {
-    const auto k = static_cast<Eigen::Index>(i);
     const bool open = !taken_.contains(points[i]) && !space_.is_forbidden(points[i]);
-    const double z = (best_ - beliefs.mean[k]) / beliefs.deviation[k];
-    candidates[i].score = open ? std::log(beliefs.deviation[k]) + log_improvement(z).value : kNever;
+    candidates[i].score = open ? improvement[static_cast<Eigen::Index>(i)] : kNever;
   }
 }
 
@@ -125,13 +123,10 @@ void AcquisitionSearch::climb_by_gradient(Candidate& candidate) const {
   const Differentiable objective = [&](const Vector& u, Vector& gradient) {
     Vector x = base;
     for (Eigen::Index i = 0; i < n; ++i) x[column(i)] = u[i];
-    const Belief belief = process_.at_point(x);
-    const double z = (best_ - belief.mean) / belief.deviation;
-    const LogImprovement improvement = log_improvement(z);
-    const Vector z_slope = -(belief.mean_slope + z * belief.deviation_slope) / belief.deviation;
-    const Vector slope = belief.deviation_slope / belief.deviation + improvement.slope * z_slope;
+    Vector slope;
+    const double improvement = log_expected_improvement(process_.at_point(x), best_, slope);
     for (Eigen::Index i = 0; i < n; ++i) gradient[i] = -slope[column(i)];
-    return -std::log(belief.deviation) - improvement.value;
+    return -improvement;
   };
   const Minimum found = minimise(objective, start, {Vector::Zero(n), Vector::Ones(n)}, kGradientSteps);
   std::vector<double> unit = candidate.unit;

@@ -33,7 +33,8 @@ class GaussianProcess {
 
   Beliefs at(const Matrix& x) const;
   Belief at_point(const Vector& x) const;
-  /// As if the points had been observed at their means (kriging believer; Ginsbourger et al. 2010): means stay, deviations shrink.
+  /// As if the points had been observed at their means (kriging believer; Ginsbourger et al. 2010, "Kriging is well-suited to parallelize
+  /// optimization"): means stay, deviations shrink.
   GaussianProcess with_believed(const Matrix& x) const;
 
  private:

@@ -78,6 +78,7 @@ class GpSearch : public Search {
   Point suggest(std::int64_t number, std::span<const Observation> history) override;
 
  private:
+  Point start(std::int64_t number, const PointSet& taken) const;
   double aim(std::int64_t number, const GaussianProcess& process, const std::vector<Point>& known) const;
 
   const Space& space_;
@@ -86,8 +87,14 @@ class GpSearch : public Search {
   Startup startup_;
 };
 
+/// A startup knows no history: in a small space it comes back to points that were tried.
+Point GpSearch::start(std::int64_t number, const PointSet& taken) const {
+  Point point = startup_ ? startup_(number) : Point{};
+  return point.empty() || taken.contains(point) ? untried(space_, seed_, number, taken) : point;
+}
+
 /// What a new point is to improve on. Now and then it is more than the best: a process that is too sure of itself sees nothing to gain but
-/// close to the best, and would never learn better (Jones 2001, varying targets).
+/// close to the best, and would never learn better (Jones 2001, "A taxonomy of global optimization methods based on response surfaces").
 double GpSearch::aim(std::int64_t number, const GaussianProcess& process, const std::vector<Point>& known) const {
   const double best = process.at(encoding_.encode(known)).mean.minCoeff();
   if (number % kExplores != 0) return best;
@@ -104,7 +111,7 @@ Point GpSearch::suggest(std::int64_t number, std::span<const Observation> histor
     if (trial.is_running()) running.push_back(trial.point);
   }
   const Lessons lessons(history);
-  if (number < kStartup || lessons.points.size() < kLeastFinished) return startup_ ? startup_(number) : untried(space_, seed_, number, taken);
+  if (number < kStartup || lessons.points.size() < kLeastFinished) return start(number, taken);
   const TrainingSet data(encoding_.encode(lessons.points), lessons.values);
   const Hyperparameters learned = fit(encoding_.layout(), thinned(data));
   const GaussianProcess finished(learned, data.x, OutputWarp(data.values, learned.bend()).t);

@@ -18,7 +18,8 @@ struct Prior {
   double mean, deviation, low, high;
 };
 
-/// Hvarfner et al. 2024: typical distances grow with the root of the number of dimensions, so length scales do.
+/// Hvarfner et al. 2024, "Vanilla Bayesian optimization performs great in high dimensions": typical distances grow with the root of the
+/// number of dimensions, so length scales do.
 Prior length_scale_prior(int scales) {
   return {std::numbers::sqrt2 + 0.5 * std::log(static_cast<double>(scales)), std::numbers::sqrt3, std::log(0.01), std::log(1000.0)};
 }

@@ -30,7 +30,8 @@ struct Hyperparameters {
   double bend() const;
 };
 
-/// [points, coordinates] -> the same, bent (Kumaraswamy's distribution function; Snoek et al. 2014) and divided by length scales.
+/// [points, coordinates] -> the same, bent (Snoek et al. 2014, "Input warping for Bayesian optimization of non-stationary functions", by
+/// Kumaraswamy's distribution function) and divided by length scales.
 Matrix scaled(const Hyperparameters& hyperparameters, const Matrix& x);
 /// Its derivative by each coordinate.
 Matrix scaled_slope(const Hyperparameters& hyperparameters, const Matrix& x);

@@ -24,4 +24,21 @@ LogImprovement log_improvement(double z) {
   return {log_density + std::log(rest), mills / rest};
 }
 
+Vector log_expected_improvement(const Beliefs& beliefs, double best) {
+  Vector improvement(beliefs.mean.size());
+  for (Eigen::Index i = 0; i < improvement.size(); ++i) {
+    const double deviation = beliefs.deviation[i];
+    improvement[i] = std::log(deviation) + log_improvement((best - beliefs.mean[i]) / deviation).value;
+  }
+  return improvement;
+}
+
+double log_expected_improvement(const Belief& belief, double best, Vector& slope) {
+  const double z = (best - belief.mean) / belief.deviation;
+  const LogImprovement improvement = log_improvement(z);
+  const Vector z_slope = -(belief.mean_slope + z * belief.deviation_slope) / belief.deviation;
+  slope = belief.deviation_slope / belief.deviation + improvement.slope * z_slope;
+  return std::log(belief.deviation) + improvement.value;
+}
+
 }  // namespace tugline::sweep

@@ -18,8 +18,8 @@ struct Minimum {
   double value;
 };
 
-/// The best point that a gradient search sees (NLopt's L-BFGS; Liu & Nocedal 1989), from `start` with so many evaluations at most.
-/// Deterministic. `function` must not throw.
+/// The best point that a gradient search sees (NLopt's L-BFGS; Liu & Nocedal 1989, "On the limited memory BFGS method for large scale
+/// optimization"), from `start` with so many evaluations at most. Deterministic. `function` must not throw.
 Minimum minimise(const Differentiable& function, const Eigen::VectorXd& start, const Box& box, int evaluations);
 
 }  // namespace tugline::sweep

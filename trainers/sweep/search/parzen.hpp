@@ -14,13 +14,14 @@ namespace tugline::sweep {
 /// A kernel is a product over dimensions: truncated Gaussians of real, integer and ordinal ones, Aitchison-Aitken kernels of choices.
 /// Where an observed point has no value its kernel is uniform, and where a point that is asked about has none the dimension is
 /// marginalised: an observation counts for what it knows. Watanabe 2023, "Tree-structured Parzen estimator: understanding its algorithm
-/// components".
+/// components and their roles for better empirical performance"; Aitchison & Aitken 1976, "Multivariate binary discrimination by the kernel
+/// method".
 class Parzen {
  public:
   /// How wide the Gaussians of a dimension are.
   enum class Width {
     spread,   ///< all alike, by Scott's rule from the weighted deviation: smooth
-    gap,      ///< each as far as its farther neighbour (Bergstra 2011): knows where points lie close together
+    gap,      ///< each as far as its farther neighbour (Bergstra et al. 2011): knows where points lie close together
   };
 
   /// `centres`: a row per observation, a column per dimension, NaN where it is not active. `prior` is the uniform kernel's weight, where

@@ -73,18 +73,8 @@ class Screen {
 
   /// The point that the most improvement is expected of.
   const Point& choose(const std::vector<Point>& points) const {
-    const Beliefs beliefs = process_.at(encoding_.encode(points));
-    std::size_t chosen = 0;
-    double most = -std::numeric_limits<double>::infinity();
-    for (std::size_t i = 0; i < points.size(); ++i) {
-      const auto k = static_cast<Eigen::Index>(i);
-      const double score = std::log(beliefs.deviation[k]) + log_improvement((best_ - beliefs.mean[k]) / beliefs.deviation[k]).value;
-      if (score > most) {
-        most = score;
-        chosen = i;
-      }
-    }
-    return points[chosen];
+    const Vector improvement = log_expected_improvement(process_.at(encoding_.encode(points)), best_);
+    return points[static_cast<std::size_t>(std::max_element(improvement.begin(), improvement.end()) - improvement.begin())];
   }
 
  private:

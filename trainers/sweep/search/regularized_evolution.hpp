@@ -11,9 +11,11 @@
 
 namespace tugline::sweep {
 
-/// Regularised evolution (Real et al. 2019): a child is a mutant of the winner of a tournament, and of the population the oldest dies,
-/// however good it is. For budgets of some hundred trials children are screened: many are made, and a Gaussian process of the trials so far
-/// says which one to try (Wei et al. 2020, "NPENAS"; White et al. 2021, "BANANAS"). It searches any space; large ones of choices, such as
+/// Regularised evolution (Real et al. 2019, "Regularized evolution for image classifier architecture search"): a child is a mutant of the
+/// winner of a tournament, and of the population the oldest dies, however good it is. For budgets of some hundred trials children are
+/// screened: many are made, and a Gaussian process of the trials so far says which one to try (Wei et al. 2020, "NPENAS: neural predictor
+/// guided evolution for neural architecture search"; White et al. 2021, "BANANAS: Bayesian optimization with neural architectures for
+/// neural architecture search"). docs/search-methods.md says what is done otherwise. It searches any space; large ones of choices, such as
 /// architectures, are what it is for. No point of a finite space is tried twice before all were tried. `space` must outlive it.
 std::unique_ptr<Search> make_regevo(const Space& space, std::uint64_t seed);
 

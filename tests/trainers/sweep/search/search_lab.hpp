@@ -48,6 +48,18 @@ inline Space few_points() {
                [](std::size_t, const Point& x) { return x[0] > 1; }, [](const Point& x) { return x[0] == 3 && x[2] == 3; });
 }
 
+/// Every kind of dimension: a rate, a whole number with so many values that it is climbed like a real one, a choice; a real that only the
+/// choice's value 1 has, another choice that only its value 2 has; an ordinal. A fifth is forbidden.
+inline Space mixed_space() {
+  using Kind = Dimension::Kind;
+  return Space({{"rate", Kind::real, 1e-4, 1, true, {}, {}}, {"width", Kind::integer, 1, 64, false, {}, {}},
+                {"kind", Kind::choice, 0, 2, false, {"a", "b", "c"}, {}}, {"of_b", Kind::real, -1, 3, false, {}, {2}},
+                {"of_c", Kind::choice, 0, 3, false, {"p", "q", "r", "s"}, {2}},
+                {"depth", Kind::ordinal, 0, 4, false, {"1", "2", "4", "8", "16"}, {}}},
+               [](std::size_t d, const Point& x) { return x[2] == static_cast<double>(d) - 2; },
+               [](const Point& x) { return x[0] > 0.01 && x[1] > 38; });
+}
+
 /// Equal to the bit; NaN is equal to itself.
 inline bool same(const Point& a, const Point& b) {
   if (a.size() != b.size()) return false;
