@@ -25,7 +25,7 @@ const std::vector<Command>& commands() {
       {"launch", "start mpirun, and start it again when ranks fail", "launch -n N [options] -- train CONFIG [key=value ...]",
        "tugline launch -n 2 -- train configs/digits.yaml --run-dir runs/first", launch_command},
       {"sweep", "search hyperparameters, with workers that share a folder and nothing else",
-       "sweep plan|run|work|status|best|rank|export|replay|retry|ask|tell FILE [...]", "tugline sweep run configs/sweeps/digits.yaml",
+       "sweep plan|run|work|status|best|rank|export|replay|retry|ask|tell FILE [key=value ...]", "tugline sweep run configs/sweeps/digits.yaml",
        sweep_command},
       {"status", "how a run goes, and which rank the others wait for", "status RUN_DIR", "tugline status runs/first", status_command},
       {"eval", "evaluate a checkpoint", "eval CHECKPOINT|RUN_DIR [key=value ...]",
