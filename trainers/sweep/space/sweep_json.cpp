@@ -64,7 +64,9 @@ std::string to_json(const SweepConfig& sweep) {
   }
   for (const Parameter& one : sweep.parameters) space.push_back(to_object(one));
   json::object result;
-  result["sweep"] = {{"name", sweep.name}, {"base", sweep.base_text}, {"base_digest", sweep.base_digest}, {"seed", sweep.seed}};
+  json::object named{{"name", sweep.name}, {"base", sweep.base_text}, {"seed", sweep.seed}};
+  if (sweep.base) named["base_digest"] = sweep.base_digest;
+  result["sweep"] = std::move(named);
   result["objectives"] = std::move(objectives);
   result["space"] = std::move(space);
   result["forbid"] = json::array(sweep.forbid.begin(), sweep.forbid.end());

@@ -36,7 +36,7 @@ repeat: {mode: lag, lag: 8}
 )";
 
 constexpr const char* kCanonical =
-    R"({"sweep":{"name":"digits-cnn","base":"base.yaml","seed":17},)"
+    R"({"sweep":{"name":"digits-cnn","base":"base.yaml","seed":17,"base_digest":"b16e15dc0574bfee"},)"
     R"("objectives":[{"metric":"val/accuracy","goal":"max","weight":1.0},{"metric":"cost/seconds","goal":"min","weight":0.0}],)"
     R"("space":[{"key":"optim.momentum","float":[0.5,0.99],"when":"optim.name == sgd"},{"key":"optim.name","choice":["sgd","adamw"]},)"
     R"({"key":"optim.lr","float":[1.0e-05,0.1],"log":true},{"key":"model.hidden[i]","int":[16,512],"log":true,"for":"i < $depth"},)"
