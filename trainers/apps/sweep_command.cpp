@@ -34,7 +34,7 @@ namespace {
 using namespace sweep;
 
 constexpr int kTriedPoints = 20;              // whose configs are checked before anything starts
-constexpr double kAskedLeaseSeconds = 86400;  // of a program that does not say how long it takes
+constexpr double kAskedLeaseSeconds = 86400;  // of a trial that another program runs: nobody beats for it
 
 /// A call of `sweep`, without its first word.
 struct Call {
@@ -50,6 +50,13 @@ double read_number(const std::string& text, const std::string& what) {
   double value = 0;
   const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (failed != std::errc() || end != text.data() + text.size()) throw UsageError(fmt::format("{}: expected a number, found '{}'", what, text));
+  return value;
+}
+
+std::int64_t read_count(const std::string& text, const std::string& what) {
+  std::int64_t value = 0;
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failed != std::errc() || end != text.data() + text.size()) throw UsageError(fmt::format("{}: expected a whole number, found '{}'", what, text));
   return value;
 }
 
@@ -185,7 +192,7 @@ ExitCode retry(const Call& call) {
   SweepFolder folder(call.sweep);
   folder.refresh();
   std::vector<std::int64_t> named;
-  for (const std::string& word : call.words) named.push_back(static_cast<std::int64_t>(read_number(word, "sweep retry")));
+  for (const std::string& word : call.words) named.push_back(read_count(word, "sweep retry"));
   for (const std::int64_t trial : named) {
     const bool known = std::any_of(folder.jobs().begin(), folder.jobs().end(), [&](const JobRecord& job) { return job.decision.trial == trial; });
     if (!known) throw UsageError(fmt::format("sweep retry: there is no trial {} yet", trial));
@@ -206,12 +213,12 @@ struct Asked {
   Claim claim;
   Decision decision;
 };
-std::optional<Asked> taken_over(SweepFolder& folder, double lease) {
+std::optional<Asked> taken_over(SweepFolder& folder) {
   for (std::int64_t number = 0; number < folder.store().size(); ++number) {
     const JobRecord& job = folder.jobs()[static_cast<std::size_t>(number)];
     if (job.ended || folder.job(number).decision.empty() || !folder.store().can_be_taken(number)) continue;
     const Decision decision = job.decision;
-    if (const auto claim = folder.store().take_over(number, lease)) return Asked{*claim, decision};
+    if (const auto claim = folder.store().take_over(number, kAskedLeaseSeconds)) return Asked{*claim, decision};
   }
   return std::nullopt;
 }
@@ -224,11 +231,9 @@ std::string to_text(const Asked& asked, const Space& space) {
 ExitCode ask(const Call& call) {
   SweepFolder folder(call.sweep);
   folder.claim();
-  const double lease = call.values.count("lease") > 0 ? call.values["lease"].as<double>() : kAskedLeaseSeconds;
-  if (!(lease > 0)) throw UsageError("--lease: more than 0 seconds");
   while (true) {
     folder.refresh();
-    if (const auto again = taken_over(folder, lease)) {
+    if (const auto again = taken_over(folder)) {
       call.invocation.out << to_text(*again, call.sweep.space) << '\n';
       return ExitCode::done;
     }
@@ -239,7 +244,7 @@ ExitCode ask(const Call& call) {
       call.invocation.out << (finished ? "{\"finished\":true}\n" : "{\"wait\":true}\n");
       return finished ? ExitCode::done : ExitCode::run_again;
     }
-    const auto claim = folder.store().append(static_cast<std::int64_t>(folder.jobs().size()), to_json(call.sweep.space, *decision), lease);
+    const auto claim = folder.store().append(static_cast<std::int64_t>(folder.jobs().size()), to_json(call.sweep.space, *decision), kAskedLeaseSeconds);
     if (!claim) continue;
     call.invocation.out << to_text({*claim, *decision}, call.sweep.space) << '\n';
     return ExitCode::done;
@@ -251,8 +256,8 @@ ExitCode tell(const Call& call) {
   const std::string& id = call.words[0];
   const auto dot = id.find('.');
   if (dot == id.npos) throw UsageError(fmt::format("sweep tell: '{}' is no id of ask, such as 3.1", id));
-  const auto job = static_cast<std::int64_t>(read_number(id.substr(0, dot), "sweep tell"));
-  const int attempt = static_cast<int>(read_number(id.substr(dot + 1), "sweep tell"));
+  const std::int64_t job = read_count(id.substr(0, dot), "sweep tell");
+  const int attempt = static_cast<int>(read_count(id.substr(dot + 1), "sweep tell"));
   Outcome outcome;
   outcome.attempt = attempt;
   outcome.metrics = read_pairs(call.pairs);
@@ -268,6 +273,7 @@ ExitCode tell(const Call& call) {
   SweepFolder folder(call.sweep);
   folder.refresh();
   if (job < 0 || job >= folder.store().size()) throw UsageError(fmt::format("sweep tell: there is no job {}", job));
+  outcome.epochs = static_cast<double>(folder.jobs()[static_cast<std::size_t>(job)].decision.until);
   const auto claim = folder.store().newest_claim(job);
   if (!claim || claim->attempt != attempt || !folder.store().finish(*claim, {true, to_json(outcome)})) {
     throw UsageError(fmt::format("sweep tell: {} is over or was given to another; what you tell is not counted", id));
@@ -315,7 +321,6 @@ ExitCode sweep_command(const Invocation& invocation) {
       "cores", po::value<std::string>()->value_name("LIST"), "work: cores of its trials, such as 0-3")(
       "weight", po::value<std::vector<std::string>>()->composing()->value_name("METRIC=W"), "rank: another weight of an objective")(
       "format", po::value<std::string>()->default_value("csv")->value_name("csv|jsonl"), "export: in which form")(
-      "lease", po::value<double>()->value_name("S"), "ask: seconds until the trial counts as lost (default a day)")(
       "failed", "tell: there is no value");
   if (wants_help(invocation)) {
     invocation.out << help_of(command, &options) << '\n';

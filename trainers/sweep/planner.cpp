@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 
+#include "tugline/core/error.hpp"
 #include "tugline/trainers/sweep/search/grid_search.hpp"
 #include "tugline/trainers/sweep/space/points.hpp"
 
@@ -31,7 +32,9 @@ std::size_t ended_up_to(std::span<const JobRecord> jobs) {
 Planner::Planner(const SweepConfig& sweep)
     : sweep_(sweep), halving_(sweep.stop, sweep.objectives), halves_(sweep.stop.rule == "asha"), trials_(sweep.trials),
       search_(make_search(sweep.space, {sweep.method, sweep.seed})) {
-  if (sweep.method == "grid") trials_ = std::min(trials_, grid_size(sweep.space));
+  if (sweep.method != "grid") return;
+  if (!sweep.first.empty()) throw ConfigError("search.method grid tries every point once, in its own order: leave out first");
+  trials_ = std::min(trials_, grid_size(sweep.space));
 }
 
 /// All trials at the highest rung where there are enough of them to learn from (Falkner et al. 2018, "BOHB: robust and efficient
@@ -71,11 +74,11 @@ Point Planner::suggest(std::int64_t trial, std::span<const JobRecord> jobs, std:
   return search_->suggest(trial, history(jobs, known));
 }
 
-Planner::Next Planner::go_on(std::span<const JobRecord> jobs, std::size_t known) const {
+Planner::Next Planner::go_on(std::span<const JobRecord> jobs, std::size_t known, std::int64_t budget) const {
   const auto promotion = halving_.promotion(jobs, known);
   if (!promotion) return Wait{};
   const auto first = std::find_if(jobs.begin(), jobs.end(), [&](const JobRecord& job) { return job.decision.trial == promotion->trial; });
-  return Decision{promotion->trial, promotion->rung, halving_.epochs_at(promotion->rung), trials_, seen_of(jobs, known), first->decision.point};
+  return Decision{promotion->trial, promotion->rung, halving_.epochs_at(promotion->rung), budget, seen_of(jobs, known), first->decision.point};
 }
 
 Planner::Next Planner::decide(std::span<const JobRecord> jobs, std::int64_t budget) {
@@ -86,7 +89,7 @@ Planner::Next Planner::decide(std::span<const JobRecord> jobs, std::int64_t budg
     if (ended_up_to(jobs) < known) return Wait{};
   }
   if (halves_) {
-    if (Next next = go_on(jobs, known); std::holds_alternative<Decision>(next)) return next;
+    if (Next next = go_on(jobs, known, budget); std::holds_alternative<Decision>(next)) return next;
   }
   std::int64_t trials = 0;
   for (const JobRecord& job : jobs) trials = std::max(trials, job.decision.trial + 1);
@@ -95,7 +98,7 @@ Planner::Next Planner::decide(std::span<const JobRecord> jobs, std::int64_t budg
   }
   if (!halves_) return Finished{};
   for (; known <= number && ended_up_to(jobs) >= known && sweep_.lag; ++known) {   // nothing else is left to do: it may look further
-    if (Next next = go_on(jobs, known); std::holds_alternative<Decision>(next)) return next;
+    if (Next next = go_on(jobs, known, budget); std::holds_alternative<Decision>(next)) return next;
   }
   return ended_up_to(jobs) == number ? Next(Finished{}) : Next(Wait{});
 }

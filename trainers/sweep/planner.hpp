@@ -33,7 +33,7 @@ class Planner {
 
  private:
   Next decide(std::span<const JobRecord> jobs, std::int64_t budget);
-  Next go_on(std::span<const JobRecord> jobs, std::size_t known) const;
+  Next go_on(std::span<const JobRecord> jobs, std::size_t known, std::int64_t budget) const;
   Point suggest(std::int64_t trial, std::span<const JobRecord> jobs, std::size_t known);
   std::vector<Observation> history(std::span<const JobRecord> jobs, std::size_t known) const;
 

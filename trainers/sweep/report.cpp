@@ -188,7 +188,12 @@ std::string rank_text(const SweepFolder& folder, const std::map<std::string, dou
 
 std::string export_csv(const SweepFolder& folder) {
   const auto rows = trial_rows(folder);
-  const auto quoted = [](const std::string& text) { return text.find_first_of(",\"") == text.npos ? text : '"' + text + '"'; };
+  const auto quoted = [](const std::string& text) {   // RFC 4180
+    if (text.find_first_of(",\"\r\n") == text.npos) return text;
+    std::string doubled = "\"";
+    for (const char c : text) doubled += c == '"' ? "\"\"" : std::string(1, c);
+    return doubled + '"';
+  };
   std::set<std::string> metrics;
   for (const TrialRow& row : rows) {
     for (const auto& [metric, value] : row.outcome.metrics) metrics.insert(metric);

@@ -16,7 +16,7 @@ int SuccessiveHalving::rungs() const {
 
 std::int64_t SuccessiveHalving::epochs_at(int rung) const {
   std::int64_t epochs = settings_.min;
-  for (int r = 0; r < rung && epochs < settings_.max; ++r) epochs *= settings_.eta;
+  for (int r = 0; r < rung && epochs < settings_.max; ++r) epochs = epochs > settings_.max / settings_.eta ? settings_.max : epochs * settings_.eta;
   return std::min(epochs, settings_.max);
 }
 

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "tugline/core/clock.hpp"
+#include "tugline/core/error.hpp"
 #include "tugline/core/log.hpp"
 #include "tugline/trainers/launch/leftovers.hpp"
 #include "tugline/trainers/launch/process_tree.hpp"
@@ -30,10 +31,30 @@ Worker::Worker(const SweepConfig& sweep) : sweep_(sweep), folder_(sweep) {
   folder_.claim();
 }
 
+/// A file system that says no for a moment is no reason to lose a training; for a lease, it is.
 void Worker::beat() {
   if (now() - last_beat_ < sweep_.run.lease_seconds / 6) return;
-  folder_.store().beat();
-  last_beat_ = now();
+  try {
+    folder_.store().beat();
+    last_beat_ = now();
+  } catch (const IoError& error) {
+    if (now() - last_beat_ > sweep_.run.lease_seconds) throw;
+    log::warn("{}; trying again", error.what());
+  }
+}
+
+/// Says how an attempt ended, as often as it takes until the lease is over.
+bool Worker::finish(const Work& work, const AttemptEnd& end) {
+  const double start = now();
+  for (double pause = 0.1;; pause = std::min(5.0, 2 * pause)) {
+    try {
+      return folder_.store().finish(work.claim, end);
+    } catch (const IoError& error) {
+      if (now() - start > sweep_.run.lease_seconds) throw;
+      log::warn("{}; trying again", error.what());
+    }
+    if (inbox_.next(pause)) asked_ = true;
+  }
 }
 
 void Worker::rest(double seconds) {
@@ -103,6 +124,9 @@ bool Worker::stop_early(const Work& work, const std::vector<Outcome::Evaluated>&
 
 /// Starts the training and waits for its end. A claim that was lost meanwhile ends it.
 Outcome Worker::watch(const Work& work) {
+  if (sweep_.base && digest_of_base(*sweep_.base) != sweep_.base_digest) {
+    throw ConfigError(fmt::format("{} has changed since this sweep began: undo the change, or give it another sweep.dir", sweep_.base->string()));
+  }
   const TrialRun run(sweep_, work.decision, folder_.trial_folder(work.decision.trial), work.claim.job, work.claim.attempt);
   run.prepare();
   const double start = now();
@@ -156,7 +180,7 @@ void Worker::attempt(const Work& work) {
   const bool again = outcome.state == Outcome::State::preempted ||
                      ((outcome.state == Outcome::State::crashed || outcome.state == Outcome::State::timed_out) &&
                       folder_.attempts_spent(work.claim.job) < sweep_.run.max_attempts);
-  if (!folder_.store().finish(work.claim, {!again, to_json(outcome)})) {
+  if (!finish(work, {!again, to_json(outcome)})) {
     log::warn("trial {}: another worker has taken it over, and its end here is not counted", work.decision.trial);
   }
 }

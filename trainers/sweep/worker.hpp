@@ -33,6 +33,7 @@ class Worker {
   Outcome watch(const Work& work);
   bool stop_early(const Work& work, const std::vector<Outcome::Evaluated>& curve) const;
   void beat();
+  bool finish(const Work& work, const AttemptEnd& end);
   void rest(double seconds);
 
   const SweepConfig& sweep_;

@@ -193,6 +193,18 @@ TEST_F(Sweep, WhatWasGivenUpIsAskedForAgainAndALossThatIsToBeLargeIsShownAsItIs)
   EXPECT_EQ(sweep({"rank", "s.yaml", "others=1"}).exit_code, static_cast<int>(ExitCode::usage));
 }
 
+TEST_F(Sweep, OfTrialsThatAreToldTheOneThatCameFurthestIsBest) {
+  write(folder_ / "s.yaml", "sweep: {name: s}\nobjectives: [{metric: loss}]\nspace: {x: {float: [0, 1]}}\nsearch: {method: random}\n"
+                            "stop: {rule: asha, min: 1, max: 2, eta: 2}\nbudget: {trials: 2}\n");
+  for (const char* told : {"0.1 loss=1", "1.1 loss=2", "2.1 loss=1.5"}) {
+    ASSERT_EQ(sweep({"ask", "s.yaml"}).exit_code, 0);
+    const std::string words(told), id = words.substr(0, 3), pair = words.substr(4);
+    EXPECT_EQ(sweep({"tell", "s.yaml", id, pair}).exit_code, 0);
+  }
+  EXPECT_THAT(sweep({"best", "s.yaml"}).out, HasSubstr("trial 0  value 1.5  epochs 2"));
+  EXPECT_EQ(sweep({"tell", "s.yaml", "2.1.9", "loss=1"}).exit_code, static_cast<int>(ExitCode::usage));
+}
+
 TEST_F(Sweep, TheBasesContentBelongsToTheSweep) {
   write_sweep("search: {method: random}\nstop: {rule: asha, min: 1, max: 4, eta: 2}\nbudget: {trials: 1}\n");
   ASSERT_EQ(sweep({"run", "s.yaml", "-n", "1"}).exit_code, 0);

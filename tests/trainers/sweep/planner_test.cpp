@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tugline/core/error.hpp"
 #include "tugline/core/random.hpp"
 #include "tugline/trainers/sweep/median_rule.hpp"
 
@@ -81,6 +82,28 @@ TEST(Planner, ADecisionIsMadeAgainFromWhatItKnew) {
     EXPECT_EQ(to_json(sweep.space, std::get<Decision>(decision)), to_json(sweep.space, jobs[j].decision));
     EXPECT_EQ(to_json(sweep.space, decision_from_json(sweep.space, to_json(sweep.space, jobs[j].decision))), to_json(sweep.space, jobs[j].decision));
   }
+}
+
+TEST(Planner, ABudgetThatGrewLaterChangesNoEarlierDecision) {
+  const std::string text = "search: {method: random}\nstop: {rule: asha, min: 1, max: 9, eta: 3}\nbudget: {trials: ";
+  const SweepConfig sweep = sweep_of(text + "9}"), larger = sweep_of(text + "12}");
+  const auto jobs = simulate(sweep, 2, 6);
+  ASSERT_GT(jobs.size(), 9u) << "some were promoted";
+  Planner again(larger);
+  for (std::size_t j = 0; j < jobs.size(); ++j) {
+    const auto decision = again.repeat(jobs, j);
+    ASSERT_TRUE(std::holds_alternative<Decision>(decision)) << j;
+    EXPECT_EQ(to_json(sweep.space, std::get<Decision>(decision)), to_json(sweep.space, jobs[j].decision)) << j;
+  }
+}
+
+TEST(Planner, WhatCannotBeSearchedIsRefusedAndWhatIsHugeIsNotWalked) {
+  EXPECT_THROW(Planner(parse_sweep("objectives: [{metric: loss}]\nspace: {x: {ordinal: [1, 2, 3]}}\nfirst: [{x: 3}]\nsearch: {method: grid}", "s.yaml")), ConfigError);
+  const SweepConfig halving = sweep_of("stop: {rule: asha, min: 1, max: 9000000000000000000, eta: 2}");
+  EXPECT_EQ(SuccessiveHalving(halving.stop, halving.objectives).epochs_at(100), 9000000000000000000);
+  const SweepConfig wide = parse_sweep("objectives: [{metric: loss}]\nspace: {x: {int: [0, 9007199254740992]}}\nforbid: ['x < 8998000000000000']\nsearch: {method: regevo}", "s.yaml");
+  Planner planner(wide);
+  EXPECT_TRUE(std::holds_alternative<Decision>(planner.next({})));
 }
 
 TEST(Planner, HalvingKeepsTheBudgetAndPromotesTheBest) {

@@ -10,6 +10,7 @@ namespace tugline::sweep {
 namespace {
 
 constexpr int kAttempts = 200;
+constexpr double kWalked = 1e6;   // points of a space that is looked through
 
 /// Fills in the dimensions from `d` on, first values first, until the point is a new one.
 bool complete(const Space& space, const PointSet& taken, std::size_t d, Point& point) {
@@ -32,9 +33,12 @@ Point untried(const Space& space, std::uint64_t seed, std::int64_t number, const
     Point point = space.draw(seed, number, attempt);
     if (!taken.contains(point) && !space.is_forbidden(point)) return point;
   }
-  const bool finite = std::all_of(space.dimensions().begin(), space.dimensions().end(), [](const auto& d) { return d.levels() > 0; });
+  double points = 1;   // at most
+  for (const Dimension& dimension : space.dimensions()) {
+    points *= dimension.levels() > 0 ? static_cast<double>(dimension.levels()) : std::numeric_limits<double>::infinity();
+  }
   Point point(space.size());
-  if (finite && complete(space, taken, 0, point)) return point;
+  if (points <= kWalked && complete(space, taken, 0, point)) return point;
   return first_allowed(space, [&](int attempt) { return space.draw(seed, number, attempt); });
 }
 

@@ -197,6 +197,7 @@ class ParameterReader {
     const bool good = read_bound(bounds.children[0], kind, dimension.low) && read_bound(bounds.children[1], kind, dimension.high);
     if (!good) return;
     if (dimension.low > dimension.high) return refuse(bounds.place, "low is greater than high", kind);
+    if (!std::isfinite(dimension.high - dimension.low)) return refuse(bounds.place, "the range is too wide for float64", kind);
     if (dimension.log && dimension.low <= 0) refuse(bounds.children[0].place, "with log: true low must be greater than 0", kind);
   }
 

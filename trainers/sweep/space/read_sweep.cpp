@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <system_error>
 
@@ -60,9 +61,7 @@ class SweepReader {
       if (!fs::is_regular_file(*sweep_.base, ignored)) {
         section.problem(section.place("base"), "base", fmt::format("there is no file '{}'", sweep_.base->string()));
       } else {
-        std::ifstream in(*sweep_.base, std::ios::binary);
-        const std::string bytes(std::istreambuf_iterator<char>(in), {});
-        sweep_.base_digest = fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
+        sweep_.base_digest = digest_of_base(*sweep_.base);
       }
     }
     section.finish();
@@ -191,6 +190,12 @@ class SweepReader {
 };
 
 }  // namespace
+
+std::string digest_of_base(const fs::path& base) {
+  std::ifstream in(base, std::ios::binary);
+  const std::string bytes(std::istreambuf_iterator<char>(in), {});
+  return fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
+}
 
 SweepConfig parse_sweep(const std::string& yaml, const std::string& name) {
   config::Problems problems;

@@ -62,6 +62,9 @@ struct SweepConfig {
   std::optional<std::int64_t> lag;             ///< of `repeat`; none: nothing waits
 };
 
+/// Of the bytes of a base, for SweepConfig::base_digest; of none where it cannot be read.
+std::string digest_of_base(const std::filesystem::path& base);
+
 /// Throws ConfigError with everything that is wrong, a line each with file:line:column. The base is not read; its existence is checked.
 SweepConfig load_sweep(const std::filesystem::path& file);
 /// The same for YAML text; `name` stands for the file.
