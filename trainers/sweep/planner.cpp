@@ -16,7 +16,7 @@ namespace {
 SeenJobs seen_of(std::span<const JobRecord> jobs, std::size_t known) {
   SeenJobs seen;
   for (std::size_t j = 0; j < known; ++j) {
-    if (jobs[j].outcome() != nullptr) seen[static_cast<std::int64_t>(j)] = static_cast<int>(jobs[j].ends.size());
+    if (jobs[j].outcome() != nullptr) seen.add(static_cast<std::int64_t>(j), static_cast<std::int64_t>(j), static_cast<int>(jobs[j].ends.size()));
   }
   return seen;
 }
@@ -109,9 +109,9 @@ Planner::Next Planner::repeat(std::span<const JobRecord> jobs, std::size_t numbe
   const Decision& made = jobs[number].decision;
   std::vector<JobRecord> then(jobs.begin(), jobs.begin() + static_cast<std::ptrdiff_t>(number));
   for (std::size_t j = 0; j < then.size(); ++j) {   // as it stood
-    const auto seen = made.seen.find(static_cast<std::int64_t>(j));
-    then[j].ended = seen != made.seen.end();
-    if (then[j].ended) then[j].ends.resize(std::min(then[j].ends.size(), static_cast<std::size_t>(seen->second)));
+    const int ends = made.seen.ends_of(static_cast<std::int64_t>(j));
+    then[j].ended = ends > 0;
+    if (then[j].ended) then[j].ends.resize(std::min(then[j].ends.size(), static_cast<std::size_t>(ends)));
   }
   return decide(then, made.budget);
 }

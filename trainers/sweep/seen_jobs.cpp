@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/trainers/sweep/seen_jobs.hpp"
 
+#include <algorithm>
 #include <charconv>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -9,15 +11,22 @@
 
 namespace tugline::sweep {
 
+void SeenJobs::add(std::int64_t first, std::int64_t last, int ends) {
+  if (!runs_.empty() && runs_.back().last + 1 == first && runs_.back().ends == ends) runs_.back().last = last;
+  else runs_.push_back({first, last, ends});
+}
+
+int SeenJobs::ends_of(std::int64_t job) const {
+  const auto after = std::upper_bound(runs_.begin(), runs_.end(), job, [](std::int64_t number, const Run& run) { return number < run.first; });
+  return after != runs_.begin() && job <= std::prev(after)->last ? std::prev(after)->ends : 0;
+}
+
 std::string to_text(const SeenJobs& seen) {
   std::string text;
-  for (auto first = seen.begin(); first != seen.end();) {
-    auto last = first, next = std::next(first);
-    while (next != seen.end() && next->first == last->first + 1 && next->second == first->second) last = next++;
-    text += fmt::format("{}{}", text.empty() ? "" : " ", first->first);
-    if (last != first) text += fmt::format("-{}", last->first);
-    if (first->second != 1) text += fmt::format("x{}", first->second);
-    first = next;
+  for (const SeenJobs::Run& run : seen.runs()) {
+    text += fmt::format("{}{}", text.empty() ? "" : " ", run.first);
+    if (run.last != run.first) text += fmt::format("-{}", run.last);
+    if (run.ends != 1) text += fmt::format("x{}", run.ends);
   }
   return text;
 }
@@ -36,7 +45,9 @@ SeenJobs seen_jobs_from_text(std::string_view text) {
   while (at != end) {
     const std::int64_t first = number(), last = take('-') ? number() : first;
     const int ends = take('x') ? static_cast<int>(number()) : 1;
-    for (std::int64_t job = first; job <= last; ++job) seen[job] = ends;
+    const bool above = first <= last && (seen.runs().empty() || first > seen.runs().back().last);
+    if (!above || ends < 1) throw DataError(fmt::format("'{}' is no list of jobs", text));
+    seen.add(first, last, ends);
     if (at != end && !take(' ')) throw DataError(fmt::format("'{}' is no list of jobs", text));
   }
   return seen;

@@ -113,10 +113,11 @@ bool Worker::find_work(Work& work) {
 
 bool Worker::stop_early(const Work& work, const std::vector<Outcome::Evaluated>& curve) const {
   std::vector<Curve> others;
-  for (const auto& [job, ends] : work.decision.seen) {
-    const auto& outcomes = folder_.jobs()[static_cast<std::size_t>(job)].ends;
-    if (outcomes.size() >= static_cast<std::size_t>(ends) && outcomes[static_cast<std::size_t>(ends) - 1].has_value()) {
-      others.push_back(outcomes[static_cast<std::size_t>(ends) - 1].curve);
+  for (const SeenJobs::Run& run : work.decision.seen.runs()) {
+    for (std::int64_t job = run.first; job <= run.last; ++job) {
+      const auto& outcomes = folder_.jobs()[static_cast<std::size_t>(job)].ends;
+      const auto newest = static_cast<std::size_t>(run.ends) - 1;
+      if (outcomes.size() > newest && outcomes[newest].has_value()) others.push_back(outcomes[newest].curve);
     }
   }
   return is_below_median(sweep_.stop, others, curve);
