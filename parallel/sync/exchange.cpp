@@ -77,12 +77,10 @@ Exchange::Exchange(Communicator& communicator, const Arena& arena, const Exchang
     : communicator_(communicator), arena_(arena), pairwise_(options.pairwise),
       staged_(!arena.device().is_cpu() && !communicator.takes_device_memory()) {
   if (communicator.size() == 1) return;
-  if (!arena.device().is_cpu()) {
-    if (pairwise_ || options.bfloat16) throw Error("gradients on a device are summed as they are: neither rounded nor pairwise");
-    return;
-  }
+  const bool on_host = arena.device().is_cpu();
+  if (!on_host && (pairwise_ || options.bfloat16)) throw Error("gradients on a device are summed as they are: neither rounded nor pairwise");
   if (pairwise_ && options.bfloat16) throw Error("sums that are added up pairwise are not rounded on their way");
-  if (!pairwise_ && (options.ring || options.bfloat16)) ring_ = std::make_unique<RingCommunicator>(communicator.duplicate());
+  if (on_host && !pairwise_ && (options.ring || options.bfloat16)) ring_ = std::make_unique<RingCommunicator>(communicator.duplicate());
   for (const auto& flat : arena.flats()) {
     const bool rounded = options.bfloat16 && flat.gradients.defined() && flat.gradients.scalar_type() == at::kFloat;
     residuals_.push_back(rounded ? zeros(flat.gradients.numel()) : nullptr);
@@ -94,7 +92,7 @@ std::unique_ptr<Work> Exchange::start(const Range& range) {
   const at::Tensor gradients = arena_.gradients(range);
   if (staged_) return std::make_unique<StagedSum>(communicator_, gradients);
   if (pairwise_) return std::make_unique<GatheredSum>(communicator_, gradients.data_ptr(), range.size(), dtype_of(gradients));
-  const auto residual = residuals_.empty() ? nullptr : residuals_[static_cast<std::size_t>(range.buffer)];
+  const auto& residual = residuals_[static_cast<std::size_t>(range.buffer)];
   if (residual) return ring_->start_rounded_sum(gradients.data_ptr<float>(), range.size(), residual.get() + range.begin);
   Communicator& communicator = ring_ ? static_cast<Communicator&>(*ring_) : communicator_;
   return communicator.start_all_reduce(gradients.data_ptr(), range.size(), dtype_of(gradients), ReduceOp::sum);
@@ -110,7 +108,7 @@ std::int64_t Exchange::bytes(const Range& range) const {
   const std::int64_t size = communicator_.size();
   if (size == 1) return 0;
   const auto buffer = static_cast<std::size_t>(range.buffer);
-  const std::int64_t element = !residuals_.empty() && residuals_[buffer] ? 2 : static_cast<std::int64_t>(arena_.flats()[buffer].gradients.element_size());
+  const std::int64_t element = residuals_[buffer] ? 2 : static_cast<std::int64_t>(arena_.flats()[buffer].gradients.element_size());
   return pairwise_ ? (size - 1) * range.size() * element : 2 * (size - 1) * range.size() * element / size;
 }
 
