@@ -14,6 +14,7 @@
 #include "tugline/core/signal_number.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/apps/command.hpp"
+#include "tugline/trainers/launch/process_tree.hpp"
 #include "tugline/trainers/launch/supervisor.hpp"
 #include "tugline/trainers/run/run_directory.hpp"
 
@@ -88,7 +89,7 @@ LaunchOptions launch_options(const po::variables_map& values, const Training& tr
   if (options.max_restarts < 0) throw UsageError("--max-restarts: 0 or more");
   options.grace_seconds = values["grace"].as<double>();
   if (!(options.grace_seconds >= 0)) throw UsageError("--grace: 0 or more seconds");
-  options.program = {fs::read_symlink("/proc/self/exe").string(), "train", training.config};
+  options.program = {own_program(), "train", training.config};
   options.program.insert(options.program.end(), training.overrides.begin(), training.overrides.end());
   options.program.insert(options.program.end(), training.rest.begin(), training.rest.end());
   if (training.fresh) options.only_the_first_time = {"--fresh"};

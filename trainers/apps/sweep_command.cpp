@@ -133,6 +133,7 @@ ExitCode run(const Call& call) {
     SweepFolder folder(call.sweep);
     folder.refresh();
     call.invocation.out << best_text(folder);
+    if (code == ExitCode::done && ranked(trial_rows(folder)).empty()) return ExitCode::check_said_no;
     if (code == ExitCode::run_again) call.invocation.out << "the same command goes on\n";
   }
   return code;
@@ -174,16 +175,20 @@ ExitCode export_table(const Call& call) {
 ExitCode replay(const Call& call) {
   SweepFolder folder(call.sweep);
   folder.refresh();
-  std::int64_t wrong = 0;
+  std::int64_t made = 0, wrong = 0;
   for (std::size_t j = 0; j < folder.jobs().size(); ++j) {
     const auto again = folder.planner().repeat(folder.jobs(), j);
-    const auto* const decision = std::get_if<Decision>(&again);
+    if (!again) continue;
+    ++made;
+    const auto* const decision = std::get_if<Decision>(&*again);
     const std::string text = decision != nullptr ? to_json(call.sweep.space, *decision) : "nothing";
     if (text == folder.job(static_cast<std::int64_t>(j)).decision) continue;
     ++wrong;
     call.invocation.out << fmt::format("job {}: {} was decided, and again it is {}\n", j, folder.job(static_cast<std::int64_t>(j)).decision, text);
   }
-  call.invocation.out << fmt::format("{} decisions made again, {} differ\n", folder.jobs().size(), wrong);
+  call.invocation.out << fmt::format("{} decisions made again, {} differ\n", made, wrong);
+  const auto left = static_cast<std::int64_t>(folder.jobs().size()) - made;
+  if (left > 0) call.invocation.out << fmt::format("{} cannot be made again: they were damaged, or knew one that was\n", left);
   return wrong == 0 ? ExitCode::done : ExitCode::check_said_no;
 }
 
@@ -201,31 +206,16 @@ ExitCode retry(const Call& call) {
   for (std::size_t j = 0; j < folder.jobs().size(); ++j) {
     const JobRecord& job = folder.jobs()[j];
     const bool wanted = named.empty() || std::find(named.begin(), named.end(), job.decision.trial) != named.end();
-    if (!wanted || job.outcome() == nullptr || job.outcome()->has_value()) continue;
+    if (!wanted || job.decision.is_lost() || job.outcome() == nullptr || job.outcome()->has_value()) continue;
     if (folder.store().reopen(static_cast<std::int64_t>(j), "sweep retry")) ++reopened;
   }
   call.invocation.out << fmt::format("{} trials will be tried again by the next worker\n", reopened);
   return ExitCode::done;
 }
 
-/// A job for a program that asks: one that was opened again or given up, or else a new one.
-struct Asked {
-  Claim claim;
-  Decision decision;
-};
-std::optional<Asked> taken_over(SweepFolder& folder) {
-  for (std::int64_t number = 0; number < folder.store().size(); ++number) {
-    const JobRecord& job = folder.jobs()[static_cast<std::size_t>(number)];
-    if (job.ended || folder.job(number).decision.empty() || !folder.store().can_be_taken(number)) continue;
-    const Decision decision = job.decision;
-    if (const auto claim = folder.store().take_over(number, kAskedLeaseSeconds)) return Asked{*claim, decision};
-  }
-  return std::nullopt;
-}
-
-std::string to_text(const Asked& asked, const Space& space) {
-  return boost::json::serialize(boost::json::object{{"id", fmt::format("{}.{}", asked.claim.job, asked.claim.attempt)}, {"trial", asked.decision.trial},
-                                                    {"epochs", asked.decision.until}, {"values", plain_values(space, asked.decision.point)}});
+std::string to_text(const ClaimedJob& work, const Space& space) {
+  return boost::json::serialize(boost::json::object{{"id", fmt::format("{}.{}", work.claim.job, work.claim.attempt)}, {"trial", work.decision.trial},
+                                                    {"epochs", work.decision.until}, {"values", plain_values(space, work.decision.point)}});
 }
 
 ExitCode ask(const Call& call) {
@@ -233,20 +223,19 @@ ExitCode ask(const Call& call) {
   folder.claim();
   while (true) {
     folder.refresh();
-    if (const auto again = taken_over(folder)) {
-      call.invocation.out << to_text(*again, call.sweep.space) << '\n';
-      return ExitCode::done;
+    auto work = folder.take_over(kAskedLeaseSeconds);
+    if (!work) {
+      const auto next = folder.planner().next(folder.jobs());
+      const auto* const decision = std::get_if<Decision>(&next);
+      if (decision == nullptr) {
+        const bool finished = std::holds_alternative<Planner::Finished>(next);
+        call.invocation.out << (finished ? "{\"finished\":true}\n" : "{\"wait\":true}\n");
+        return finished ? ExitCode::done : ExitCode::run_again;
+      }
+      work = folder.append(*decision, kAskedLeaseSeconds);
     }
-    const auto next = folder.planner().next(folder.jobs());
-    const auto* const decision = std::get_if<Decision>(&next);
-    if (decision == nullptr) {
-      const bool finished = std::holds_alternative<Planner::Finished>(next);
-      call.invocation.out << (finished ? "{\"finished\":true}\n" : "{\"wait\":true}\n");
-      return finished ? ExitCode::done : ExitCode::run_again;
-    }
-    const auto claim = folder.store().append(static_cast<std::int64_t>(folder.jobs().size()), to_json(call.sweep.space, *decision), kAskedLeaseSeconds);
-    if (!claim) continue;
-    call.invocation.out << to_text({*claim, *decision}, call.sweep.space) << '\n';
+    if (!work) continue;
+    call.invocation.out << to_text(*work, call.sweep.space) << '\n';
     return ExitCode::done;
   }
 }

@@ -139,6 +139,13 @@ int ProcessTree::kill() noexcept {
   return found;
 }
 
+std::string own_program() {
+  constexpr std::string_view kReplaced = " (deleted)";
+  std::string file = std::filesystem::read_symlink("/proc/self/exe").string();
+  if (file.ends_with(kReplaced) && !std::filesystem::exists(file)) file.resize(file.size() - kReplaced.size());
+  return file;
+}
+
 std::string describe_exit(int exit_code) {
   if (exit_code > 128 && exit_code < 128 + NSIG) {
     const char* const name = ::sigabbrev_np(exit_code - 128);

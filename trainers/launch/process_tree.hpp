@@ -39,6 +39,9 @@ class ProcessTree {
 /// Orphans of what this process starts become its own children, whom kill() then buries, instead of zombies of a container's first process.
 void adopt_orphans() noexcept;
 
+/// This program's file, to start it again. Where a newer one has taken its place since, that one.
+std::string own_program();
+
 /// "exit code 75 (stopped with a checkpoint)", "SIGKILL".
 std::string describe_exit(int exit_code);
 

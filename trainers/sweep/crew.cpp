@@ -25,17 +25,100 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kGraceSeconds = 90;
-constexpr int kMaxReplacements = 10;   // a worker that dies again and again has a reason that another would have, too
+constexpr int kMaxReplacements = 10;   // with no trial that ends meanwhile: who dies again and again has a reason that another would have, too
+constexpr double kMostPauseSeconds = 30;
 
 std::vector<std::string> worker_command(const SweepConfig& sweep, const std::string& file, int worker, const Crew& size) {
   const CpuBudget cpu = cpu_budget();
   const auto each = static_cast<std::size_t>(sweep.run.ranks_per_trial), first = static_cast<std::size_t>(size.first + worker) * each;
-  std::vector<std::string> words{fs::read_symlink("/proc/self/exe").string(), "sweep", "work", file};
+  std::vector<std::string> words{own_program(), "sweep", "work", file};
   if (static_cast<std::size_t>(size.of) * each <= cpu.cores.size()) {
     words.insert(words.end(), {"--cores", core_list(std::span(cpu.cores).subspan(first, each))});
   }
   return words;
 }
+
+double now() { return Clock::steady().seconds(); }
+
+/// Starts workers, hands signals on, and replaces those that die.
+class Foreman {
+ public:
+  Foreman(SweepFolder& folder, const std::string& file, const Crew& size, const std::function<void(const std::string&)>& say)
+      : news_(folder), say_(say) {
+    for (int worker = 0; worker < size.workers; ++worker) places_.emplace_back().command = worker_command(folder.sweep(), file, worker, size);
+  }
+
+  ExitCode run() {
+    while (std::any_of(places_.begin(), places_.end(), [](const Place& place) { return !place.left; })) {
+      for (Place& place : places_) look_after(place);
+      if (const auto number = inbox_.next(0.5)) hand_on(*number);
+      if (asked_ && now() > deadline_) {
+        for (Place& place : places_) leave(place);
+      }
+      tell();
+    }
+    tell();
+    for (const Place& place : places_) {
+      if (place.end != ExitCode::done) return asked_ ? ExitCode::run_again : place.end;
+    }
+    return ExitCode::done;
+  }
+
+ private:
+  struct Place {
+    std::vector<std::string> command;
+    std::unique_ptr<ProcessTree> tree;
+    double start_at = 0;
+    bool left = false;   // for good
+    ExitCode end = ExitCode::done;
+  };
+
+  static void leave(Place& place) {
+    place.tree.reset();
+    place.left = true;
+  }
+
+  void look_after(Place& place) {
+    if (place.left) return;
+    if (place.tree == nullptr) {
+      if (asked_) leave(place);
+      else if (now() >= place.start_at) place.tree = std::make_unique<ProcessTree>(place.command);
+      return;
+    }
+    const auto code = place.tree->exit_code();
+    if (!code) return;
+    place.end = static_cast<ExitCode>(*code);
+    place.tree.reset();
+    const bool wanted = asked_ || place.end == ExitCode::done || place.end == ExitCode::run_again || place.end == ExitCode::config;
+    if (wanted || ++replaced_ > kMaxReplacements) return leave(place);
+    const double pause = std::min(kMostPauseSeconds, 0.5 * static_cast<double>(1 << replaced_));
+    place.start_at = now() + pause;
+    log::warn("a worker ended with {}; another takes its place in {:g} s", describe_exit(*code), pause);
+  }
+
+  void hand_on(int number) {
+    const bool at_once = asked_ && number == SIGINT;
+    if (!std::exchange(asked_, true)) deadline_ = now() + kGraceSeconds;
+    for (Place& place : places_) {
+      if (place.tree != nullptr) at_once ? static_cast<void>(place.tree->kill()) : place.tree->signal(SIGTERM);
+    }
+    if (!at_once) say_("stopping: trials that run save first; the same command goes on");
+  }
+
+  void tell() {
+    const auto lines = news_.lines();
+    if (!lines.empty()) replaced_ = 0;
+    for (const std::string& line : lines) say_(line);
+  }
+
+  NewEnds news_;
+  const std::function<void(const std::string&)>& say_;
+  SignalInbox inbox_;
+  std::vector<Place> places_;
+  int replaced_ = 0;   // since a trial last ended
+  bool asked_ = false;
+  double deadline_ = 0;
+};
 
 }  // namespace
 
@@ -56,44 +139,7 @@ ExitCode run_crew(const SweepConfig& sweep, const std::string& file, const Crew&
   forget_launcher();
   SweepFolder folder(sweep);
   folder.claim();
-  SignalInbox inbox;
-  std::vector<std::unique_ptr<ProcessTree>> crew;
-  std::vector<ExitCode> ends(static_cast<std::size_t>(size.workers), ExitCode::done);
-  const auto start = [&](int worker) { return std::make_unique<ProcessTree>(worker_command(sweep, file, worker, size)); };
-  for (int worker = 0; worker < size.workers; ++worker) crew.push_back(start(worker));
-  NewEnds news(folder);
-  int replaced = 0;
-  bool asked = false;
-  double deadline = 0;
-  while (std::any_of(crew.begin(), crew.end(), [](const auto& tree) { return tree != nullptr; })) {
-    if (const auto number = inbox.next(0.5)) {
-      const bool now = asked && *number == SIGINT;
-      if (!std::exchange(asked, true)) deadline = Clock::steady().seconds() + kGraceSeconds;
-      for (auto& tree : crew) {
-        if (tree != nullptr) now ? static_cast<void>(tree->kill()) : tree->signal(SIGTERM);
-      }
-      if (!now) say("stopping: trials that run save first; the same command goes on");
-    }
-    if (asked && Clock::steady().seconds() > deadline) {
-      for (auto& tree : crew) tree.reset();
-    }
-    for (const std::string& line : news.lines()) say(line);
-    for (std::size_t worker = 0; worker < crew.size(); ++worker) {
-      if (crew[worker] == nullptr || !crew[worker]->exit_code()) continue;
-      const int code = *crew[worker]->exit_code();
-      ends[worker] = static_cast<ExitCode>(code);
-      const bool wanted = asked || code == 0 || code == static_cast<int>(ExitCode::run_again) || code == static_cast<int>(ExitCode::config);
-      crew[worker].reset();
-      if (wanted || ++replaced > kMaxReplacements) continue;
-      log::warn("worker {} ended with {}; another takes its place", worker, describe_exit(code));
-      crew[worker] = start(static_cast<int>(worker));
-    }
-  }
-  for (const std::string& line : news.lines()) say(line);
-  for (const ExitCode code : ends) {
-    if (code != ExitCode::done) return asked ? ExitCode::run_again : code;
-  }
-  return ExitCode::done;
+  return Foreman(folder, file, size, say).run();
 }
 
 }  // namespace tugline::sweep

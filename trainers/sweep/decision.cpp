@@ -11,6 +11,7 @@ namespace tugline::sweep {
 namespace json = boost::json;
 
 std::string to_json(const Space& space, const Decision& decision) {
+  if (decision.is_lost()) return R"({"lost":true})";
   return json::serialize(json::object{{"trial", decision.trial}, {"rung", decision.rung}, {"until", decision.until}, {"budget", decision.budget},
                                       {"seen", to_text(decision.seen)}, {"point", point_to_json(space, decision.point)}});
 }
@@ -19,6 +20,7 @@ Decision decision_from_json(const Space& space, std::string_view text) {
   try {
     const json::value parsed = json::parse(text);
     const json::object& object = parsed.as_object();
+    if (object.contains("lost")) return lost_decision();
     Decision decision;
     decision.trial = object.at("trial").as_int64();
     decision.rung = static_cast<int>(object.at("rung").as_int64());

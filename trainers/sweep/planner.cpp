@@ -15,10 +15,22 @@ namespace {
 
 SeenJobs seen_of(std::span<const JobRecord> jobs, std::size_t known) {
   SeenJobs seen;
-  for (std::size_t j = 0; j < known; ++j) {
-    if (jobs[j].outcome() != nullptr) seen.add(static_cast<std::int64_t>(j), static_cast<std::int64_t>(j), static_cast<int>(jobs[j].ends.size()));
+  for (std::size_t j = 0; j < jobs.size(); ++j) {
+    const auto job = static_cast<std::int64_t>(j);
+    if (jobs[j].decision.is_lost()) seen.add(job, job, 0);
+    else if (j < known && jobs[j].outcome() != nullptr) seen.add(job, job, static_cast<int>(jobs[j].ends.size()));
   }
   return seen;
+}
+
+/// The first one that no job has: one is missing where the decision that made it was lost.
+std::int64_t new_trial(std::span<const JobRecord> jobs) {
+  std::vector<bool> tried(jobs.size() + 1);
+  for (const JobRecord& job : jobs) {
+    const auto trial = static_cast<std::size_t>(job.decision.trial);
+    if (trial < tried.size()) tried[trial] = true;
+  }
+  return std::find(tried.begin(), tried.end(), false) - tried.begin();
 }
 
 std::size_t ended_up_to(std::span<const JobRecord> jobs) {
@@ -45,6 +57,7 @@ std::vector<Observation> Planner::history(std::span<const JobRecord> jobs, std::
   std::map<std::int64_t, Observation> trials;
   for (std::size_t j = 0; j < jobs.size(); ++j) {
     const JobRecord& job = jobs[j];
+    if (job.decision.is_lost()) continue;
     Observation& trial = trials[job.decision.trial];
     trial.number = job.decision.trial;
     trial.point = job.decision.point;
@@ -91,10 +104,8 @@ Planner::Next Planner::decide(std::span<const JobRecord> jobs, std::int64_t budg
   if (halves_) {
     if (Next next = go_on(jobs, known, budget); std::holds_alternative<Decision>(next)) return next;
   }
-  std::int64_t trials = 0;
-  for (const JobRecord& job : jobs) trials = std::max(trials, job.decision.trial + 1);
-  if (trials < budget) {
-    return Decision{trials, 0, halves_ ? halving_.epochs_at(0) : 0, budget, seen_of(jobs, known), suggest(trials, jobs, known)};
+  if (const std::int64_t trial = new_trial(jobs); trial < budget) {
+    return Decision{trial, 0, halves_ ? halving_.epochs_at(0) : 0, budget, seen_of(jobs, known), suggest(trial, jobs, known)};
   }
   if (!halves_) return Finished{};
   for (; known <= number && ended_up_to(jobs) >= known && sweep_.lag; ++known) {   // nothing else is left to do: it may look further
@@ -103,10 +114,18 @@ Planner::Next Planner::decide(std::span<const JobRecord> jobs, std::int64_t budg
   return ended_up_to(jobs) == number ? Next(Finished{}) : Next(Wait{});
 }
 
-Planner::Next Planner::next(std::span<const JobRecord> jobs) { return decide(jobs, trials_); }
+Planner::Next Planner::next(std::span<const JobRecord> jobs) {
+  // A decision that cannot be read now: whoever ends its job may yet find that it can.
+  if (std::any_of(jobs.begin(), jobs.end(), [](const JobRecord& job) { return job.decision.is_lost() && !job.ended; })) return Wait{};
+  return decide(jobs, trials_);
+}
 
-Planner::Next Planner::repeat(std::span<const JobRecord> jobs, std::size_t number) {
+std::optional<Planner::Next> Planner::repeat(std::span<const JobRecord> jobs, std::size_t number) {
   const Decision& made = jobs[number].decision;
+  if (made.is_lost()) return std::nullopt;
+  for (std::size_t j = 0; j < number; ++j) {
+    if (jobs[j].decision.is_lost() && !made.seen.knows_lost(static_cast<std::int64_t>(j))) return std::nullopt;
+  }
   std::vector<JobRecord> then(jobs.begin(), jobs.begin() + static_cast<std::ptrdiff_t>(number));
   for (std::size_t j = 0; j < then.size(); ++j) {   // as it stood
     const int ends = made.seen.ends_of(static_cast<std::int64_t>(j));

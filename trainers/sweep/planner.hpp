@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -28,8 +29,9 @@ class Planner {
   Next next(std::span<const JobRecord> jobs);
   /// Trials there will be: the budget, or less where a grid has no more.
   std::int64_t trials() const { return trials_; }
-  /// What the decision of job `number` comes to when it is made again; Wait or Finished: it should not have been made.
-  Next repeat(std::span<const JobRecord> jobs, std::size_t number);
+  /// What the decision of job `number` comes to when it is made again; Wait or Finished: it should not have been made; nullopt: it was lost,
+  /// or knew one that has been lost since.
+  std::optional<Next> repeat(std::span<const JobRecord> jobs, std::size_t number);
 
  private:
   Next decide(std::span<const JobRecord> jobs, std::int64_t budget);

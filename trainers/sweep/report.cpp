@@ -2,7 +2,9 @@
 #include "tugline/trainers/sweep/report.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <set>
 #include <tuple>
@@ -78,6 +80,23 @@ std::string shortened(const std::string& why) {
   return why.size() <= kShown ? why : why.substr(0, kShown - 4) + " ...";
 }
 
+/// As a shell takes it.
+std::string shell_text(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) {
+    if (!text.empty()) text += ' ';
+    const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isalnum(c) != 0 || std::strchr("_./=:,+@%-", c) != nullptr; });
+    if (plain) {
+      text += word;
+      continue;
+    }
+    text += '\'';
+    for (const char c : word) text += c == '\'' ? "'\\''" : std::string(1, c);
+    text += '\'';
+  }
+  return text;
+}
+
 std::string absolute(const SweepFolder& folder) { return std::filesystem::absolute(folder.sweep().dir).lexically_normal().string(); }
 
 }  // namespace
@@ -89,6 +108,7 @@ std::vector<TrialRow> trial_rows(const SweepFolder& folder, const std::map<std::
   const auto jobs = folder.jobs();
   for (std::size_t j = 0; j < jobs.size(); ++j) {
     const Job& job = folder.job(static_cast<std::int64_t>(j));
+    if (jobs[j].decision.is_lost()) continue;
     auto [place, is_new] = rows.try_emplace(jobs[j].decision.trial);
     TrialRow& row = place->second;
     row.trial = jobs[j].decision.trial;
@@ -174,7 +194,7 @@ std::string best_text(const SweepFolder& folder) {
   std::string text = fmt::format("trial {}  value {}  epochs {:g}\n", best.trial, shown(metric_of(folder.sweep().objectives, best.value)), best.epochs);
   for (const auto& [metric, value] : best.outcome.metrics) text += fmt::format("  {} {:.6g}\n", metric, value);
   if (!best.outcome.folder.empty()) text += fmt::format("  {}\n", (folder.sweep().dir / best.outcome.folder).string());
-  if (folder.sweep().base) text += fmt::format("  {}\n", fmt::join(training_command(folder.sweep(), best.point, "tugline"), " "));
+  if (folder.sweep().base) text += fmt::format("  {}\n", shell_text(training_command(folder.sweep(), best.point, "tugline")));
   return text;
 }
 
@@ -242,6 +262,10 @@ std::vector<std::string> NewEnds::lines() {
     const std::size_t before = std::exchange(told_[j], job.ends.size());
     if (first_ || job.ends.size() <= before) continue;
     const Outcome& end = job.ends.back();
+    if (job.decision.is_lost()) {
+      lines.push_back(fmt::format("job {}: {}", j, end.why));
+      continue;
+    }
     const double value = metric_of(folder_.sweep().objectives, score(folder_.sweep().objectives, end));
     const bool is_best = !best.empty() && best.front().trial == job.decision.trial;
     lines.push_back(fmt::format("trial {:>4}  {:<9} epoch {:<4g} {:>9}{}  {}", job.decision.trial, name_of(end.state), end.epochs, shown(value),

@@ -16,9 +16,14 @@ void SeenJobs::add(std::int64_t first, std::int64_t last, int ends) {
   else runs_.push_back({first, last, ends});
 }
 
-int SeenJobs::ends_of(std::int64_t job) const {
+const SeenJobs::Run* SeenJobs::run_of(std::int64_t job) const {
   const auto after = std::upper_bound(runs_.begin(), runs_.end(), job, [](std::int64_t number, const Run& run) { return number < run.first; });
-  return after != runs_.begin() && job <= std::prev(after)->last ? std::prev(after)->ends : 0;
+  return after != runs_.begin() && job <= std::prev(after)->last ? &*std::prev(after) : nullptr;
+}
+
+int SeenJobs::ends_of(std::int64_t job) const {
+  const Run* const run = run_of(job);
+  return run != nullptr ? run->ends : 0;
 }
 
 std::string to_text(const SeenJobs& seen) {
@@ -46,7 +51,7 @@ SeenJobs seen_jobs_from_text(std::string_view text) {
     const std::int64_t first = number(), last = take('-') ? number() : first;
     const int ends = take('x') ? static_cast<int>(number()) : 1;
     const bool above = first <= last && (seen.runs().empty() || first > seen.runs().back().last);
-    if (!above || ends < 1) throw DataError(fmt::format("'{}' is no list of jobs", text));
+    if (!above || ends < 0) throw DataError(fmt::format("'{}' is no list of jobs", text));
     seen.add(first, last, ends);
     if (at != end && !take(' ')) throw DataError(fmt::format("'{}' is no list of jobs", text));
   }

@@ -10,8 +10,8 @@
 
 namespace tugline::sweep {
 
-/// Which jobs a decision knew the end of, and of each how many final ends it has had: more than one after `sweep retry`. Kept as runs of
-/// numbers: each of ten thousand decisions may have known all before it.
+/// Which jobs a decision knew the end of, and of each how many final ends it has had: more than one after `sweep retry`, none of one whose own
+/// decision was lost. Kept as runs of numbers: each of ten thousand decisions may have known all before it.
 class SeenJobs {
  public:
   struct Run {
@@ -26,11 +26,14 @@ class SeenJobs {
 
   /// Jobs first .. last, above all that are there.
   void add(std::int64_t first, std::int64_t last, int ends);
-  int ends_of(std::int64_t job) const;   ///< 0: it was not known to have ended
+  int ends_of(std::int64_t job) const;   ///< 0: it was not known to have ended, or known to be lost
+  bool knows_lost(std::int64_t job) const { return run_of(job) != nullptr && run_of(job)->ends == 0; }
   const std::vector<Run>& runs() const { return runs_; }   ///< ascending
   bool operator==(const SeenJobs&) const = default;
 
  private:
+  const Run* run_of(std::int64_t job) const;
+
   std::vector<Run> runs_;
 };
 

@@ -26,7 +26,7 @@ std::optional<SuccessiveHalving::Promotion> SuccessiveHalving::promotion(std::sp
     std::set<std::int64_t> promoted;
     for (std::size_t j = 0; j < jobs.size(); ++j) {
       const JobRecord& job = jobs[j];
-      if (job.decision.rung == rung + 1) promoted.insert(job.decision.trial);
+      if (job.decision.rung > rung) promoted.insert(job.decision.trial);
       if (job.decision.rung == rung && j < known && job.outcome() != nullptr) {
         arrived.emplace_back(score(objectives_, *job.outcome()), job.decision.trial);
       }

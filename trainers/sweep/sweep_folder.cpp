@@ -61,6 +61,11 @@ void SweepFolder::claim() {
   Files& files = real_files();
   const auto file = sweep_.dir / "sweep.json";
   if (!files.exists(file)) {
+    store_.refresh();
+    if (store_.size() > 0 && !files.exists(file)) {
+      throw ConfigError(fmt::format("{}: there are jobs in this folder, but no sweep.json that says of which sweep; give this one another sweep.dir",
+                                    sweep_.dir.string()));
+    }
     files.make_folder(sweep_.dir);
     const auto temporary = sweep_.dir / fmt::format("sweep.json.{}.tmp", make_worker_id());
     files.write_new(temporary, description_ + "\n");
@@ -79,8 +84,7 @@ void SweepFolder::refresh() {
     const Version version{job.state, job.ends.size()};
     if (at < jobs_.size() && versions_[at] == version) continue;
     JobRecord record;
-    if (job.decision.empty()) record.decision = {.trial = number, .seen = {}, .point = sweep_.space.draw(sweep_.seed, number)};   // damaged
-    else record.decision = decision_from_json(sweep_.space, job.decision);
+    record.decision = job.decision.empty() ? lost_decision() : decision_from_json(sweep_.space, job.decision);
     for (const AttemptEnd& end : job.ends) {
       if (end.final) record.ends.push_back(outcome_from_json(end.content));
     }
@@ -93,6 +97,42 @@ void SweepFolder::refresh() {
       versions_[at] = version;
     }
   }
+}
+
+void SweepFolder::give_up(const Claim& claim, const std::string& why) {
+  Outcome lost;
+  lost.state = Outcome::State::lost;
+  lost.attempt = claim.attempt;
+  lost.why = why;
+  store_.finish(claim, {true, to_json(lost)});
+}
+
+std::optional<ClaimedJob> SweepFolder::take_over(std::optional<double> lease_seconds) {
+  for (std::int64_t number = 0; number < static_cast<std::int64_t>(jobs_.size()); ++number) {
+    const JobRecord& job = jobs_[static_cast<std::size_t>(number)];
+    if (job.ended || !store_.can_be_taken(number)) continue;
+    const int spent = attempts_spent(number);
+    const bool unreadable = store_.job(number).decision.empty();
+    const auto claim = unreadable ? store_.take_over(number, to_json(sweep_.space, lost_decision()), lease_seconds) : store_.take_over(number, lease_seconds);
+    if (!claim) continue;
+    if (job.decision.is_lost()) give_up(*claim, "its decision cannot be read; what it decided is decided again");
+    else if (spent >= sweep_.run.max_attempts) give_up(*claim, fmt::format("{} attempts failed or were lost", spent));
+    else return ClaimedJob{*claim, job.decision};
+  }
+  return std::nullopt;
+}
+
+std::optional<ClaimedJob> SweepFolder::append(const Decision& decision, std::optional<double> lease_seconds) {
+  const auto claim = store_.append(static_cast<std::int64_t>(jobs_.size()), to_json(sweep_.space, decision), lease_seconds);
+  return claim ? std::optional(ClaimedJob{*claim, decision}) : std::nullopt;
+}
+
+std::vector<std::int64_t> SweepFolder::jobs_of(std::int64_t trial) const {
+  std::vector<std::int64_t> numbers;
+  for (std::size_t j = 0; j < jobs_.size(); ++j) {
+    if (jobs_[j].decision.trial == trial) numbers.push_back(static_cast<std::int64_t>(j));
+  }
+  return numbers;
 }
 
 std::filesystem::path SweepFolder::trial_folder(std::int64_t trial) const { return sweep_.dir / "trials" / fmt::format("{:06}", trial); }

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "tugline/core/error.hpp"
 #include "tugline/trainers/launch/process_tree.hpp"
@@ -24,7 +25,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string name_of_attempt(std::int64_t job, int attempt) { return fmt::format("job-{:06}.{:03}", job, attempt); }
+std::string name_of_job(std::int64_t job) { return fmt::format("job-{:06}.", job); }
+
+bool has_checkpoints(const fs::path& run) {
+  std::error_code error;   // it may have none
+  return std::any_of(fs::directory_iterator(RunPaths(run).checkpoints(), error), fs::directory_iterator(),
+                     [](const auto& entry) { return entry.path().extension() == ".h5"; });
+}
 
 /// A checkpoint is never changed, so a second name will do.
 void link_or_copy(const fs::path& from, const fs::path& to) {
@@ -60,34 +67,43 @@ std::vector<std::string> training_overrides(const SweepConfig& sweep, const Poin
 }
 
 TrialRun::TrialRun(const SweepConfig& sweep, const Decision& decision, fs::path trial_folder, std::int64_t job, int attempt)
-    : sweep_(sweep), decision_(decision), trial_folder_(std::move(trial_folder)), folder_(trial_folder_ / name_of_attempt(job, attempt)) {}
+    : sweep_(sweep), decision_(decision), trial_folder_(std::move(trial_folder)), folder_(trial_folder_ / fmt::format("{}{:03}", name_of_job(job), attempt)) {}
 
-void TrialRun::prepare() const {
-  fs::create_directories(trial_folder_);
-  std::vector<fs::path> earlier;
+/// Folders of attempts at these jobs before this one, newest first. Of others in the trial's folder the decision was lost: their point may have
+/// been another.
+std::vector<fs::path> TrialRun::earlier(std::span<const std::int64_t> jobs) const {
+  std::vector<fs::path> folders;
   for (const auto& entry : fs::directory_iterator(trial_folder_)) {
-    if (entry.is_directory() && entry.path().filename() < folder_.filename()) earlier.push_back(entry.path());
+    const std::string name = entry.path().filename().string();
+    const bool is_ours = std::any_of(jobs.begin(), jobs.end(), [&](std::int64_t job) { return name.starts_with(name_of_job(job)); });
+    if (is_ours && entry.is_directory() && name < folder_.filename()) folders.push_back(entry.path());
   }
-  std::sort(earlier.rbegin(), earlier.rend());
-  for (const fs::path& from : earlier) {
-    std::error_code error;
-    const fs::path checkpoints = RunPaths(from).checkpoints();
-    const bool any = std::any_of(fs::directory_iterator(checkpoints, error), fs::directory_iterator(),
-                                 [](const auto& entry) { return entry.path().extension() == ".h5"; });
-    if (error || !any) continue;
-    fs::create_directories(RunPaths(folder_).checkpoints());
-    for (const auto& entry : fs::directory_iterator(from)) {
-      const std::string name = entry.path().filename().string();
-      const bool is_of_the_run = name == ".tugline-run" || name == "config.yaml" || name == "metrics.jsonl" || name == "updates.jsonl";
-      if (is_of_the_run) fs::copy_file(entry.path(), folder_ / name, fs::copy_options::overwrite_existing);
-    }
-    for (const auto& entry : fs::directory_iterator(checkpoints)) {
-      const auto extension = entry.path().extension();
-      if (extension == ".h5") link_or_copy(entry.path(), RunPaths(folder_).checkpoints() / entry.path().filename());
-      if (extension == ".json") fs::copy_file(entry.path(), RunPaths(folder_).checkpoints() / entry.path().filename());
-    }
-    return;
+  std::sort(folders.rbegin(), folders.rend());
+  return folders;
+}
+
+void TrialRun::take_over(const fs::path& from) const {
+  fs::create_directories(RunPaths(folder_).checkpoints());
+  for (const auto& entry : fs::directory_iterator(from)) {
+    const std::string name = entry.path().filename().string();
+    const bool is_of_the_run = name == ".tugline-run" || name == "config.yaml" || name == "metrics.jsonl" || name == "updates.jsonl";
+    if (is_of_the_run) fs::copy_file(entry.path(), folder_ / name, fs::copy_options::overwrite_existing);
   }
+  for (const auto& entry : fs::directory_iterator(RunPaths(from).checkpoints())) {
+    const auto extension = entry.path().extension();
+    const fs::path to = RunPaths(folder_).checkpoints() / entry.path().filename();
+    if (extension == ".h5") link_or_copy(entry.path(), to);
+    if (extension == ".json") fs::copy_file(entry.path(), to, fs::copy_options::overwrite_existing);
+  }
+}
+
+void TrialRun::prepare(std::span<const std::int64_t> jobs) const try {
+  fs::create_directories(trial_folder_);
+  for (const fs::path& from : earlier(jobs)) {
+    if (has_checkpoints(from)) return take_over(from);
+  }
+} catch (const fs::filesystem_error& error) {
+  throw IoError(fmt::format("{}: cannot be made ready for a training ({})", folder_.string(), error.code().message()));
 }
 
 std::vector<std::string> training_command(const SweepConfig& sweep, const Point& point, const std::string& program) {
@@ -103,7 +119,7 @@ std::vector<std::string> training_command(const SweepConfig& sweep, const Point&
 }
 
 std::vector<std::string> TrialRun::command() const {
-  std::vector<std::string> words = training_command(sweep_, decision_.point, fs::read_symlink("/proc/self/exe").string());
+  std::vector<std::string> words = training_command(sweep_, decision_.point, own_program());
   words.insert(words.end(), {"--run-dir", folder_.string(), "--progress", "plain"});
   if (decision_.until > 0) words.insert(words.end(), {"--until", std::to_string(decision_.until)});
   return words;
@@ -124,6 +140,24 @@ std::vector<Outcome::Evaluated> TrialRun::curve() const {
   return curve;
 }
 
+/// A metric that the training does not have, it will not have the next time either.
+void TrialRun::judge(Outcome& outcome) const {
+  for (const Objective& objective : sweep_.objectives) {
+    if (objective.weight == 0) continue;
+    const auto metric = outcome.metrics.find(objective.metric);
+    if (metric == outcome.metrics.end()) {
+      std::vector<std::string> names;
+      for (const auto& [name, value] : outcome.metrics) names.push_back(name);
+      outcome.state = Outcome::State::refused;
+      outcome.why = fmt::format("objective {}: the training has no such metric, it has {}", objective.metric, fmt::join(names, ", "));
+      return;
+    }
+    if (std::isfinite(metric->second)) continue;
+    outcome.state = Outcome::State::diverged;
+    outcome.why = fmt::format("objective {}: not finite", objective.metric);
+  }
+}
+
 Outcome TrialRun::outcome(int exit_code) const {
   Outcome outcome;
   outcome.folder = folder_.lexically_relative(sweep_.dir).string();
@@ -137,10 +171,7 @@ Outcome TrialRun::outcome(int exit_code) const {
     outcome.metrics["cost/seconds"] = result->seconds;
     outcome.epochs = static_cast<double>(result->epochs);
     outcome.state = result->reason == "signal" ? Outcome::State::preempted : Outcome::State::done;
-    if (outcome.state == Outcome::State::done && std::isinf(score(sweep_.objectives, outcome.metrics))) {
-      outcome.state = Outcome::State::diverged;
-      outcome.why = "an objective is missing or not finite";
-    }
+    if (outcome.state == Outcome::State::done) judge(outcome);
     std::erase_if(outcome.metrics, [](const auto& metric) { return !std::isfinite(metric.second); });
     return outcome;
   }

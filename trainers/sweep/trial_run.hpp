@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,8 +18,8 @@ class TrialRun {
   /// `trial_folder`: of all attempts. Nothing is written before prepare().
   TrialRun(const SweepConfig& sweep, const Decision& decision, std::filesystem::path trial_folder, std::int64_t job, int attempt);
 
-  /// Takes over config, events and checkpoints of the newest earlier attempt that has any. Throws IoError.
-  void prepare() const;
+  /// Takes over config, events and checkpoints of the newest earlier attempt, at `jobs` of the same trial, that has any. Throws IoError.
+  void prepare(std::span<const std::int64_t> jobs) const;
   /// What starts it: tugline train, under mpirun where it has several ranks.
   std::vector<std::string> command() const;
   std::filesystem::path folder() const { return folder_; }
@@ -28,6 +30,9 @@ class TrialRun {
   Outcome outcome(int exit_code) const;
 
  private:
+  std::vector<std::filesystem::path> earlier(std::span<const std::int64_t> jobs) const;
+  void take_over(const std::filesystem::path& from) const;
+  void judge(Outcome& outcome) const;
   RecordedAttempt recorded() const;
 
   const SweepConfig& sweep_;

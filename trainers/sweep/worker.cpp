@@ -44,7 +44,7 @@ void Worker::beat() {
 }
 
 /// Says how an attempt ended, as often as it takes until the lease is over.
-bool Worker::finish(const Work& work, const AttemptEnd& end) {
+bool Worker::finish(const ClaimedJob& work, const AttemptEnd& end) {
   const double start = now();
   for (double pause = 0.1;; pause = std::min(5.0, 2 * pause)) {
     try {
@@ -66,54 +66,19 @@ bool Worker::over() const {
   return std::all_of(folder_.jobs().begin(), folder_.jobs().end(), [](const JobRecord& job) { return job.ended; });
 }
 
-/// A job whose decision cannot be read gets the one that is due now.
-std::optional<Claim> Worker::take_undecided(std::int64_t number) {
-  const auto next = folder_.planner().next(folder_.jobs().first(static_cast<std::size_t>(number)));
-  const auto* const decision = std::get_if<Decision>(&next);
-  if (decision == nullptr) return std::nullopt;
-  auto claim = folder_.store().take_over(number, to_json(sweep_.space, *decision));
+std::optional<ClaimedJob> Worker::find_work() {
   folder_.refresh();
-  return claim;
-}
-
-/// Jobs whose attempt has ended without a result, or whose worker is silent.
-bool Worker::take_lost(Work& work) {
-  TrialStore& store = folder_.store();
-  for (std::int64_t number = 0; number < store.size(); ++number) {
-    if (folder_.jobs()[static_cast<std::size_t>(number)].ended || !store.can_be_taken(number)) continue;
-    const int spent = folder_.attempts_spent(number);
-    const auto claim = store.job(number).decision.empty() ? take_undecided(number) : store.take_over(number);
-    if (!claim) continue;
-    if (spent >= sweep_.run.max_attempts) {
-      Outcome lost;
-      lost.state = Outcome::State::lost;
-      lost.attempt = claim->attempt;
-      lost.why = fmt::format("{} attempts failed or were lost", spent);
-      store.finish(*claim, {true, to_json(lost)});
-      continue;
-    }
-    work = {*claim, folder_.jobs()[static_cast<std::size_t>(number)].decision};
-    return true;
-  }
-  return false;
-}
-
-bool Worker::find_work(Work& work) {
-  folder_.refresh();
-  if (take_lost(work)) return true;
+  if (auto lost = folder_.take_over()) return lost;
   const auto next = folder_.planner().next(folder_.jobs());
   finished_ = std::holds_alternative<Planner::Finished>(next) && over();
   const auto* const decision = std::get_if<Decision>(&next);
-  if (decision == nullptr) return false;
-  const auto number = static_cast<std::int64_t>(folder_.jobs().size());
-  const auto claim = folder_.store().append(number, to_json(sweep_.space, *decision));
-  if (claim) work = {*claim, *decision};
-  return claim.has_value();
+  return decision != nullptr ? folder_.append(*decision) : std::nullopt;
 }
 
-bool Worker::stop_early(const Work& work, const std::vector<Outcome::Evaluated>& curve) const {
+bool Worker::stop_early(const ClaimedJob& work, const std::vector<Outcome::Evaluated>& curve) const {
   std::vector<Curve> others;
   for (const SeenJobs::Run& run : work.decision.seen.runs()) {
+    if (run.ends == 0) continue;
     for (std::int64_t job = run.first; job <= run.last; ++job) {
       const auto& outcomes = folder_.jobs()[static_cast<std::size_t>(job)].ends;
       const auto newest = static_cast<std::size_t>(run.ends) - 1;
@@ -124,12 +89,12 @@ bool Worker::stop_early(const Work& work, const std::vector<Outcome::Evaluated>&
 }
 
 /// Starts the training and waits for its end. A claim that was lost meanwhile ends it.
-Outcome Worker::watch(const Work& work) {
+Outcome Worker::watch(const ClaimedJob& work) {
   if (sweep_.base && digest_of_base(*sweep_.base) != sweep_.base_digest) {
     throw ConfigError(fmt::format("{} has changed since this sweep began: undo the change, or give it another sweep.dir", sweep_.base->string()));
   }
   const TrialRun run(sweep_, work.decision, folder_.trial_folder(work.decision.trial), work.claim.job, work.claim.attempt);
-  run.prepare();
+  run.prepare(folder_.jobs_of(work.decision.trial));
   const double start = now();
   double asked_at = 0, looked_at = start;
   bool timed_out = false, below_median = false;
@@ -175,8 +140,14 @@ Outcome Worker::watch(const Work& work) {
   return outcome;
 }
 
-void Worker::attempt(const Work& work) {
-  Outcome outcome = watch(work);
+void Worker::attempt(const ClaimedJob& work) {
+  Outcome outcome;
+  try {
+    outcome = watch(work);
+  } catch (const IoError& error) {
+    outcome.state = Outcome::State::crashed;
+    outcome.why = error.what();
+  }
   outcome.attempt = work.claim.attempt;
   const bool again = outcome.state == Outcome::State::preempted ||
                      ((outcome.state == Outcome::State::crashed || outcome.state == Outcome::State::timed_out) &&
@@ -190,9 +161,8 @@ ExitCode Worker::run() {
   double pause = 0.05;
   while (!asked_) {
     beat();
-    Work work;
-    if (find_work(work)) {
-      attempt(work);
+    if (const auto work = find_work()) {
+      attempt(*work);
       pause = 0.05;
     } else if (finished_) {
       return ExitCode::done;

@@ -21,19 +21,13 @@ class Worker {
   ExitCode run();
 
  private:
-  struct Work {
-    Claim claim;
-    Decision decision;
-  };
-  bool find_work(Work& work);
-  bool take_lost(Work& work);
-  std::optional<Claim> take_undecided(std::int64_t number);
+  std::optional<ClaimedJob> find_work();
   bool over() const;
-  void attempt(const Work& work);
-  Outcome watch(const Work& work);
-  bool stop_early(const Work& work, const std::vector<Outcome::Evaluated>& curve) const;
+  void attempt(const ClaimedJob& work);
+  Outcome watch(const ClaimedJob& work);
+  bool stop_early(const ClaimedJob& work, const std::vector<Outcome::Evaluated>& curve) const;
   void beat();
-  bool finish(const Work& work, const AttemptEnd& end);
+  bool finish(const ClaimedJob& work, const AttemptEnd& end);
   void rest(double seconds);
 
   const SweepConfig& sweep_;

@@ -5,7 +5,10 @@
 #include <boost/json.hpp>
 
 #include <csignal>
+#include <fstream>
+#include <iterator>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "tugline/core/error.hpp"
@@ -17,6 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 namespace json = boost::json;
+using testing::AllOf;
 using testing::HasSubstr;
 
 class Sweep : public TemporaryFolder {
@@ -43,6 +47,9 @@ class Sweep : public TemporaryFolder {
     for (std::string line; std::getline(in, line);) rows.push_back(json::parse(line).as_object());
     return rows;
   }
+  std::size_t entries(const char* folder) const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_ / folder), fs::directory_iterator()));
+  }
   std::string replay() const { return sweep({"replay", "s.yaml"}).out; }
 };
 
@@ -61,7 +68,8 @@ TEST_F(Sweep, HalvingPausesTrialsAndContinuesTheBestFromTheirCheckpoints) {
     if (attempts == 1) continue;
     for (const auto& entry : fs::directory_iterator(folder_ / "runs/s/trials" / ("00000" + std::to_string(row.at("trial").as_int64())))) {
       const bool first = entry.path().filename().string() < "job-000004";
-      if (entry.is_directory() && !first) EXPECT_THAT(read(entry.path() / "metrics.jsonl"), HasSubstr("\"event\":\"resume\"")) << entry.path();
+      if (first || !entry.is_directory()) continue;
+      EXPECT_THAT(read(entry.path() / "metrics.jsonl"), HasSubstr("\"event\":\"resume\"")) << entry.path();
     }
   }
   EXPECT_GE(to_the_end, 1);
@@ -127,13 +135,39 @@ TEST_F(Sweep, FailuresAreToldApartAndOtherTrialsDoNotMind) {
 TEST_F(Sweep, AnAttemptThatTakesTooLongIsMadeAgainAsOftenAsAllowed) {
   write_sweep("search: {method: random}\nbudget: {trials: 1}\nrun: {max_attempts: 2, timeout: 0.5 s}\n");
   write_base(100000);
-  ASSERT_EQ(sweep({"run", "s.yaml"}).exit_code, 0);
+  ASSERT_EQ(sweep({"run", "s.yaml"}).exit_code, static_cast<int>(ExitCode::check_said_no)) << "no trial has a value";
   ASSERT_EQ(table().size(), 1u);
   EXPECT_EQ(table()[0].at("state"), "timed out");
   EXPECT_EQ(table()[0].at("attempts"), 2);
   EXPECT_THAT(sweep({"retry", "s.yaml"}).out, HasSubstr("1 trials"));
-  ASSERT_EQ(sweep({"run", "s.yaml"}).exit_code, 0);
+  ASSERT_EQ(sweep({"run", "s.yaml"}).exit_code, static_cast<int>(ExitCode::check_said_no));
   EXPECT_EQ(table()[0].at("attempts"), 4);
+}
+
+TEST_F(Sweep, ADamagedDecisionIsMadeAgainAndNoOther) {
+  write_sweep("search: {method: tpe}\nstop: {rule: asha, min: 1, max: 4, eta: 2}\nbudget: {trials: 4}\n");
+  ASSERT_EQ(sweep({"run", "s.yaml", "-n", "1"}).exit_code, 0);
+  const std::size_t jobs = entries("runs/s/jobs/000");
+  {
+    std::fstream file(folder_ / "runs/s/jobs/000/000000.0", std::ios::in | std::ios::out);
+    file.seekp(40).put('#');
+  }
+  EXPECT_THAT(sweep({"status", "s.yaml"}).out, HasSubstr("damaged: "));
+  ASSERT_EQ(sweep({"run", "s.yaml", "-n", "2"}).exit_code, 0);
+  std::set<std::int64_t> trials;
+  for (const json::object& row : table()) trials.insert(row.at("trial").as_int64());
+  EXPECT_EQ(trials, (std::set<std::int64_t>{0, 1, 2, 3}));
+  EXPECT_LE(entries("runs/s/jobs/000"), jobs + 2 + 2 * 3) << "a claim and an end, and at most trial 0's jobs once more";
+  EXPECT_THAT(replay(), AllOf(HasSubstr(" 0 differ"), HasSubstr("cannot be made again")));
+}
+
+TEST_F(Sweep, AMetricThatTheTrainingDoesNotHaveIsSaid) {
+  write(folder_ / "s.yaml", "sweep: {name: s, base: base.yaml}\nobjectives: [{metric: test/loss}]\nspace: {data.split.test: {choice: [0.0]}}\n"
+                            "search: {method: grid}\n");
+  const Outcome outcome = sweep({"run", "s.yaml"});
+  EXPECT_EQ(outcome.exit_code, static_cast<int>(ExitCode::check_said_no));
+  EXPECT_THAT(outcome.out, HasSubstr("objective test/loss: the training has no such metric, it has "));
+  EXPECT_EQ(table()[0].at("state"), "refused");
 }
 
 TEST_F(Sweep, TheMedianRuleEndsWhatLagsBehind) {
@@ -160,17 +194,21 @@ TEST_F(Sweep, TrialsMayHaveSeveralRanksAndAnMpirunStartsAWorkerPerRank) {
 }
 
 TEST_F(Sweep, AskAndTellServeOtherPrograms) {
-  write(folder_ / "s.yaml", "sweep: {name: s}\nobjectives: [{metric: loss}]\nspace: {x: {float: [0, 1]}, kind: {choice: [a, b]}}\nsearch: {method: random}\nbudget: {trials: 2}\n");
-  for (int trial = 0; trial < 2; ++trial) {
+  write(folder_ / "s.yaml", "sweep: {name: s}\nobjectives: [{metric: loss}]\nspace: {x: {int: [0, 1]}, kind: {choice: [2, '3', [1, false]]}}\nsearch: {method: grid}\nbudget: {trials: 6}\n");
+  std::set<std::string> kinds;
+  for (int trial = 0; trial < 6; ++trial) {
     const Outcome asked = sweep({"ask", "s.yaml"});
     ASSERT_EQ(asked.exit_code, 0) << asked.err;
     const json::object given = json::parse(asked.out).as_object();
-    EXPECT_TRUE(given.at("values").as_object().contains("x"));
+    EXPECT_TRUE(given.at("values").at("x").is_number());
+    kinds.insert(json::serialize(given.at("values").at("kind")));
     const std::string id(given.at("id").as_string());
     EXPECT_EQ(sweep({"tell", "s.yaml", id}).exit_code, static_cast<int>(ExitCode::usage)) << "no value";
     EXPECT_EQ(sweep({"tell", "s.yaml", id, "loss=" + std::to_string(trial)}).exit_code, 0);
     EXPECT_EQ(sweep({"tell", "s.yaml", id, "loss=9"}).exit_code, static_cast<int>(ExitCode::usage)) << "it is over";
   }
+  EXPECT_EQ(kinds, (std::set<std::string>{"2", R"("3")", "[1,false]"})) << "as they stand in the file";
+  EXPECT_FALSE(fs::exists(folder_ / "runs/s/workers")) << "nobody beats for trials of others";
   EXPECT_THAT(sweep({"ask", "s.yaml"}).out, HasSubstr("finished"));
   EXPECT_THAT(sweep({"best", "s.yaml"}).out, HasSubstr("trial 0"));
 }
@@ -225,6 +263,8 @@ TEST_F(Sweep, MistakesShowBeforeAnythingStarts) {
   expect({"rum", "s.yaml"}, ExitCode::usage, "did you mean run?");
   expect({"plan", "s.yaml", "search.method=gp"}, ExitCode::usage, "search.method=gp");
   expect({"rank", "s.yaml", "val/los=1"}, ExitCode::usage, "val/los");
+  write(folder_ / "s.yaml", "sweep: {base: base.yaml}\nobjectives: [{metric: test/loss}]\nspace: {optim.lr: {float: [0, 1]}}\nstop: {rule: median}\n");
+  expect({"plan", "s.yaml"}, ExitCode::config, "median compares");
   write_sweep("search: {method: random}\n", "optim.lrr: {float: [0.01, 0.3]}");
   expect({"plan", "s.yaml"}, ExitCode::config, "s.yaml:4");
   write_sweep("search: {method: random}\n", "optim.momentum: {choice: [0.0]}\n  optim.nesterov: {choice: [true]}");

@@ -29,8 +29,13 @@ Outcome result_of(const Decision& decision) {
   return outcome;
 }
 
+/// When there are so many jobs, the decision of one cannot be read any more.
+struct Loss {
+  std::size_t jobs = 0, job = 0;
+};
+
 /// So many workers whose jobs end in a seeded order.
-std::vector<JobRecord> simulate(const SweepConfig& sweep, std::size_t workers, std::uint64_t seed) {
+std::vector<JobRecord> simulate(const SweepConfig& sweep, std::size_t workers, std::uint64_t seed, Loss loss = {}) {
   Planner planner(sweep);
   std::vector<JobRecord> jobs;
   std::vector<std::size_t> running;
@@ -43,6 +48,12 @@ std::vector<JobRecord> simulate(const SweepConfig& sweep, std::size_t workers, s
       if (decision == nullptr) break;
       running.push_back(jobs.size());
       jobs.push_back({*decision, {}, false});
+      if (jobs.size() != loss.jobs) continue;
+      jobs[loss.job] = {lost_decision(), {}, false};
+      EXPECT_TRUE(std::holds_alternative<Planner::Wait>(planner.next(jobs))) << "until the job has been ended";
+      jobs[loss.job].ends.emplace_back().state = Outcome::State::lost;
+      jobs[loss.job].ended = true;
+      std::erase(running, loss.job);
     }
     if (running.empty()) {
       ADD_FAILURE() << "all wait for nobody after " << jobs.size() << " jobs";
@@ -78,9 +89,36 @@ TEST(Planner, ADecisionIsMadeAgainFromWhatItKnew) {
   Planner again(sweep);
   for (std::size_t j = 0; j < jobs.size(); ++j) {
     const auto decision = again.repeat(jobs, j);
-    ASSERT_TRUE(std::holds_alternative<Decision>(decision)) << j;
-    EXPECT_EQ(to_json(sweep.space, std::get<Decision>(decision)), to_json(sweep.space, jobs[j].decision));
+    ASSERT_TRUE(decision && std::holds_alternative<Decision>(*decision)) << j;
+    EXPECT_EQ(to_json(sweep.space, std::get<Decision>(*decision)), to_json(sweep.space, jobs[j].decision));
     EXPECT_EQ(to_json(sweep.space, decision_from_json(sweep.space, to_json(sweep.space, jobs[j].decision))), to_json(sweep.space, jobs[j].decision));
+  }
+}
+
+TEST(Planner, WhatALostDecisionDecidedIsDecidedAgainAndNothingElse) {
+  for (const char* const rule : {"none}", "asha, min: 1, max: 9, eta: 3}"}) {
+    const SweepConfig sweep = sweep_of(std::string("search: {method: tpe}\nbudget: {trials: 18}\nstop: {rule: ") + rule);
+    const std::size_t all = simulate(sweep, 3, 7).size();
+    for (std::size_t job = 0; job < all; ++job) {
+      const std::size_t until = std::min(job + 4, all);
+      const auto jobs = simulate(sweep, 3, 7, {until, job});
+      std::set<std::pair<std::int64_t, int>> done;
+      for (const JobRecord& one : jobs) {
+        if (one.decision.is_lost()) continue;
+        EXPECT_TRUE(done.emplace(one.decision.trial, one.decision.rung).second) << "trial " << one.decision.trial << " twice at one rung";
+      }
+      for (std::int64_t trial = 0; trial < 18; ++trial) {
+        EXPECT_NE(done.lower_bound({trial, 0}), done.end());
+        EXPECT_EQ(done.lower_bound({trial, 0})->first, trial) << "job " << job << " was lost, and its trial with it";
+      }
+      Planner again(sweep);
+      for (std::size_t j = 0; j < jobs.size(); ++j) {
+        const auto decision = again.repeat(jobs, j);
+        ASSERT_EQ(decision.has_value(), j < job || j >= until) << j << ": between, they knew what is lost";
+        if (!decision) continue;
+        EXPECT_EQ(to_json(sweep.space, std::get<Decision>(*decision)), to_json(sweep.space, jobs[j].decision)) << j;
+      }
+    }
   }
 }
 
@@ -92,8 +130,8 @@ TEST(Planner, ABudgetThatGrewLaterChangesNoEarlierDecision) {
   Planner again(larger);
   for (std::size_t j = 0; j < jobs.size(); ++j) {
     const auto decision = again.repeat(jobs, j);
-    ASSERT_TRUE(std::holds_alternative<Decision>(decision)) << j;
-    EXPECT_EQ(to_json(sweep.space, std::get<Decision>(decision)), to_json(sweep.space, jobs[j].decision)) << j;
+    ASSERT_TRUE(decision && std::holds_alternative<Decision>(*decision)) << j;
+    EXPECT_EQ(to_json(sweep.space, std::get<Decision>(*decision)), to_json(sweep.space, jobs[j].decision)) << j;
   }
 }
 
@@ -169,9 +207,12 @@ TEST(MedianRule, StopsWhatIsWorseThanHalfOfTheOthers) {
 }
 
 TEST(SeenJobs, AreWrittenShortAndReadBack) {
-  const SeenJobs seen{{0, 1}, {1, 1}, {2, 1}, {5, 2}, {7, 1}};
-  EXPECT_EQ(to_text(seen), "0-2 5x2 7");
-  EXPECT_EQ(seen_jobs_from_text("0-2 5x2 7"), seen);
+  const SeenJobs seen{{0, 1}, {1, 1}, {2, 1}, {5, 2}, {6, 0}, {7, 1}};
+  EXPECT_EQ(to_text(seen), "0-2 5x2 6x0 7");
+  EXPECT_EQ(seen_jobs_from_text("0-2 5x2 6x0 7"), seen);
+  EXPECT_TRUE(seen.knows_lost(6));
+  EXPECT_FALSE(seen.knows_lost(5));
+  EXPECT_EQ(seen.ends_of(6), 0);
   EXPECT_EQ(seen_jobs_from_text(""), SeenJobs{});
 }
 

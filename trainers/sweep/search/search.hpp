@@ -27,7 +27,7 @@ struct Observation {
 class Search {
  public:
   virtual ~Search() = default;
-  /// A point of the space that is not forbidden. Trials of `history` are those before `number`.
+  /// A point of the space that is not forbidden. `history`: other trials; those before `number`, unless it fills a gap.
   virtual Point suggest(std::int64_t number, std::span<const Observation> history) = 0;
 };
 

@@ -48,6 +48,23 @@ std::optional<double> read_value(const Dimension& dimension, const json::value& 
   return number && *number >= dimension.low && *number <= dimension.high ? number : std::nullopt;
 }
 
+/// What a text of value_text.hpp stands for.
+json::value plain_value(const config::Tree& value) {
+  using Tree = config::Tree;
+  if (value.kind == Tree::Kind::null) return nullptr;
+  if (value.kind == Tree::Kind::list) {
+    json::array items;
+    for (const Tree& item : value.children) items.push_back(plain_value(item));
+    return items;
+  }
+  if (value.quoted) return json::value(value.text);
+  if (const auto yes = as_bool(value)) return *yes;
+  const auto number = as_number(value);
+  if (!number) return json::value(value.text);
+  const bool whole = *number == std::floor(*number) && std::abs(*number) < 9e15;
+  return whole ? json::value(static_cast<std::int64_t>(*number)) : json::value(*number);
+}
+
 }  // namespace
 
 Point completed(const Space& space, const PartialPoint& partial, std::uint64_t seed, std::int64_t number) {
@@ -104,7 +121,7 @@ json::object plain_values(const Space& space, const Point& point) {
   for (std::size_t d = 0; d < space.size(); ++d) {
     const Dimension& dimension = space.dimensions()[d];
     if (std::isnan(point[d])) continue;
-    if (!dimension.values.empty()) values[dimension.key] = dimension.values[static_cast<std::size_t>(point[d])];
+    if (!dimension.values.empty()) values[dimension.key] = plain_value(value_tree(dimension.values[static_cast<std::size_t>(point[d])]));
     else if (dimension.kind == Kind::integer) values[dimension.key] = static_cast<std::int64_t>(point[d]);
     else values[dimension.key] = point[d];
   }

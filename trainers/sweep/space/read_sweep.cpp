@@ -118,6 +118,10 @@ class SweepReader {
       const bool belongs = rules.find(stop.rule) != rules.npos;
       if (section.has(key) && !belongs) section.problem(section.place(key), key, fmt::format("rule {} has no such setting", stop.rule));
     }
+    const auto is_shown = [](const Objective& one) { return one.weight == 0 || one.metric.starts_with("val/"); };
+    if (stop.rule == "median" && (!of_config_ || !std::ranges::all_of(sweep_.objectives, is_shown))) {
+      section.problem(section.place("rule"), "rule", "median compares objectives while trials run: it needs sweep.base, and objectives of val/ alone");
+    }
     if (stop.rule != "asha") return;
     if (!section.has("max")) section.problem(section.place("rule"), "max", "asha needs it: the epochs of a whole trial");
     if (stop.max == 0 || stop.max >= stop.min) return;

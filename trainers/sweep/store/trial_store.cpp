@@ -133,7 +133,7 @@ struct TrialStore::Impl {
   }
 
   std::optional<Claim> commit_claim(const Entry& claim) {
-    if (!heartbeat.has_begun()) heartbeat.beat();
+    if (!claim.lease_seconds && !heartbeat.has_begun()) heartbeat.beat();
     if (!commit(claim)) return std::nullopt;
     handed_out.insert({claim.job, claim.position});
     return Claim{.job = claim.job, .attempt = claim.attempt, .position = claim.position, .worker = worker};

@@ -91,7 +91,7 @@ class TrialStore {
   /// Lets an ended job be attempted again; false: it has not ended, or another process was first.
   bool reopen(std::int64_t number, std::string_view why);
 
-  /// Tells the others that this worker lives. Call it several times in a lease. The first claim does it, too.
+  /// Tells the others that this worker lives. Call it several times in a lease. The first claim without a lease of its own does it, too.
   void beat();
 
  private:
