@@ -260,7 +260,7 @@ std::vector<std::string> NewEnds::lines() {
   for (std::size_t j = 0; j < told_.size(); ++j) {
     const JobRecord& job = folder_.jobs()[j];
     const std::size_t before = std::exchange(told_[j], job.ends.size());
-    if (first_ || job.ends.size() <= before) continue;
+    if (job.ends.size() <= before) continue;
     const Outcome& end = job.ends.back();
     if (job.decision.is_lost()) {
       lines.push_back(fmt::format("job {}: {}", j, end.why));
@@ -272,7 +272,6 @@ std::vector<std::string> NewEnds::lines() {
                                 is_best ? " best" : "     ", point_text(folder_.sweep().space, job.decision.point)));
     if (!end.why.empty()) lines.push_back("            " + shortened(end.why));
   }
-  first_ = false;
   return lines;
 }
 

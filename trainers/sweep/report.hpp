@@ -33,16 +33,15 @@ std::string rank_text(const SweepFolder& folder, const std::map<std::string, dou
 std::string export_csv(const SweepFolder& folder);
 std::string export_jsonl(const SweepFolder& folder);
 
-/// Tells of jobs that have ended since it last did.
+/// Tells of jobs that have ended since it was made, or last did.
 class NewEnds {
  public:
-  explicit NewEnds(SweepFolder& folder) : folder_(folder) {}
+  explicit NewEnds(SweepFolder& folder) : folder_(folder) { lines(); }
   std::vector<std::string> lines();
 
  private:
   SweepFolder& folder_;
   std::vector<std::size_t> told_;   // final ends per job
-  bool first_ = true;
 };
 
 }  // namespace tugline::sweep
