@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optuna's samplers on the tasks of bench_search: search_peer.py BENCH_SEARCH CACHE SAMPLER TRIALS FIRST_SEED SEEDS TASK...
 
-A sampler is tpe, gp or random, with its defaults. Every run is a file CACHE/optuna-VERSION/SAMPLER/TASK/SEED-TRIALS.json; those that are
-there are not made again. The tasks themselves, and the first points of each run, come from `bench_search --serve`.
+A sampler is tpe, gp or random, with its defaults; tpe-8 has eight asynchronous workers, as `bench_search --workers 8` has them. Every run
+is a file CACHE/optuna-VERSION/SAMPLER/TASK/SEED-TRIALS.json; those that are there are not made again. The tasks themselves, the first
+points of each run and how long its trials take come from `bench_search --serve`.
 """
+import heapq
 import json
 import os
 import subprocess
@@ -47,13 +49,22 @@ def typed(dimension, value):
 
 
 def run(task, sampler, trials, seed):
-    study = optuna.create_study(sampler=SAMPLERS[sampler](seed=seed))
+    name, _, workers = sampler.partition("-")
+    study = optuna.create_study(sampler=SAMPLERS[name](seed=seed))
     first = task.ask(seed=seed)
     for point in first:
         study.enqueue_trial({d["key"]: typed(d, v) for d, v in zip(task.dimensions, point) if v is not None})
-    study.optimize(task.objective, n_trials=len(first))
-    before = time.perf_counter()
-    study.optimize(task.objective, n_trials=trials - len(first))
+    running, now = [], 0   # running: (end, number, trial, value), the first to end on top
+    for number in range(trials):
+        if number == len(first):
+            before = time.perf_counter()
+        if len(running) == int(workers or 1):
+            now, _, trial, value = heapq.heappop(running)
+            study.tell(trial, value)
+        trial = study.ask()
+        heapq.heappush(running, (now + task.ask(duration=number, of=seed), number, trial, task.objective(trial)))
+    for _, _, trial, value in sorted(running, key=lambda each: each[:2]):
+        study.tell(trial, value)
     seconds = time.perf_counter() - before
     return {"task": task.about["name"], "sampler": sampler, "seed": seed, "values": [t.value for t in study.trials],
             "trial_us": seconds / (trials - len(first)) * 1e6}

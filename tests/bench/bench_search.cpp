@@ -7,7 +7,8 @@
 //     prints the microseconds of one suggestion, in six dimensions, with that much history
 //   bench_search --serve TASK
 //     is the task for other programs: it describes itself in a line of JSON, then answers lines of JSON, one for each:
-//     {"seed": s} the first points of a search; {"active": d, "point": [...]} true or false; {"value": [...]} the task's value there
+//     {"seed": s} the first points of a search; {"active": d, "point": [...]} true or false; {"value": [...]} the task's value there;
+//     {"duration": n, "of": s} how long trial n of a search takes
 #include <algorithm>
 #include <chrono>
 #include <iostream>
@@ -40,7 +41,10 @@ Point first_point(const SearchTask& task, std::uint64_t seed, std::int64_t numbe
   }
 }
 
-/// One search with `workers` asynchronous workers, whose trials take between half and one and a half units of time.
+/// Between half and one and a half units of time.
+double duration(std::uint64_t seed, std::uint64_t trial) { return 0.5 + Random(seed, Purpose::synthetic, trial).uniform(); }
+
+/// One search with `workers` asynchronous workers.
 class Run {
  public:
   Run(const SearchTask& task, const std::string& method, std::uint64_t seed, std::int64_t trials)
@@ -51,7 +55,7 @@ class Run {
     double now = 0;
     while (static_cast<std::int64_t>(history_.size()) < trials_ || !ends.empty()) {
       if (static_cast<std::int64_t>(history_.size()) < trials_ && ends.size() < workers) {
-        ends.emplace_back(now + 0.5 + Random(seed_, Purpose::synthetic, history_.size()).uniform(), history_.size());
+        ends.emplace_back(now + duration(seed_, history_.size()), history_.size());
         start();
         continue;
       }
@@ -159,6 +163,9 @@ json::value answer(const SearchTask& task, const json::object& question) {
   }
   if (const auto* dimension = question.if_contains("active")) {
     return task.space.is_active(dimension->to_number<std::size_t>(), to_point(question.at("point")));
+  }
+  if (const auto* trial = question.if_contains("duration")) {
+    return duration(question.at("of").to_number<std::uint64_t>(), trial->to_number<std::uint64_t>());
   }
   return task.evaluate(to_point(question.at("value")));
 }
