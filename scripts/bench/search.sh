@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Searches against Optuna 5: the same tasks, the same first ten points, defaults on both sides, 100 trials. Raw results stay in
-# build/bench-cache, the peer's by version, so that a second run only runs ours. --quick: fewer seeds, and the slow methods on fewer tasks.
+# Searches against Optuna 5: the same tasks, the same first ten points, defaults on both sides, 100 trials; and successive halving against
+# whole random trials. Raw results stay in build/bench-cache, the peer's by version, so that a second run only runs ours.
+# --quick: fewer seeds, and the slow methods on fewer tasks.
 # Makes build/deps/venv-optuna the first time, with PyTorch from build/deps/venv-torch where scripts/bench/ddp.sh has made that;
-# TUGLINE_PEER_PYTHON=/path takes a python that has Optuna 5, SciPy and PyTorch. BENCH_SEARCH=/path takes another build of ours.
+# TUGLINE_PEER_PYTHON=/path takes a python that has Optuna 5, SciPy and PyTorch. BENCH_SEARCH=/path takes another build of ours,
+# which has bench_halving beside it.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 seeds=30 gp_seeds=30 gp_everywhere=10 gp_tasks="branin hartmann6 rosenbrock4 levy8" auto_tasks=all
@@ -12,7 +14,8 @@ if [ "${1:-}" = --quick ]; then
   auto_tasks=branin,hartmann6,levy8,jenatton,hpolib-protein_structure,nasbench201-cifar100,nasbench201-imagenet
 fi
 trials=100
-cache=$root/build/bench-cache tables=$root/build/search-tables venv=$root/build/deps/venv-optuna
+cache=$root/build/bench-cache tables=$root/build/search-tables curves=$root/build/curve-tables
+venv=$root/build/deps/venv-optuna
 search=${BENCH_SEARCH:-$root/build/release/bench/bench_search}
 if [ -z "${TUGLINE_PEER_PYTHON:-}" ] && ! "$venv/bin/python" -c 'import optuna, scipy, torch' 2>/dev/null; then
   echo "search: installing optuna 5 into build/deps/venv-optuna" >&2
@@ -26,6 +29,7 @@ fi
 python=${TUGLINE_PEER_PYTHON:-$venv/bin/python}
 export OMP_NUM_THREADS=1
 [ -d "$tables" ] || "$python" "$root/scripts/bench/search_tables.py" "$tables" >&2
+[ -d "$curves" ] || "$python" "$root/scripts/bench/curve_tables.py" "$root/configs/data" "$curves" >&2
 
 ours=$cache/tugline-$seeds
 mkdir -p "$ours"
@@ -50,7 +54,13 @@ mapfile -t tasks < <("$python" -c 'import json, sys
 for task in dict.fromkeys(json.loads(line)["task"] for line in open(sys.argv[1])): print(task)' "$ours/tpe-1.jsonl")
 peer() { "$python" "$root/scripts/bench/search_peer.py" "$search" "$cache" "$1" "$trials" 0 "${@:2}"; }
 peer tpe "$seeds" "${tasks[@]}"
+peer tpe-8 "$seeds" "${tasks[@]}"
 peer random "$seeds" "${tasks[@]}"
 peer gp "$gp_seeds" $gp_tasks
 peer gp "$gp_everywhere" "${tasks[@]}"   # hours, the first time
+for table in "$curves"/*.curves; do
+  halving=$ours/halving-$(basename "$table" .curves)
+  "$(dirname "$search")/bench_halving" "$table" "$seeds" >"$halving.jsonl"
+  "$python" "$root/scripts/bench/halving_peer.py" "$table" "$halving.jsonl" >"$halving-peer.jsonl"
+done
 "$python" "$root/scripts/bench/search_rows.py" "$ours" "$cache" "$trials"
