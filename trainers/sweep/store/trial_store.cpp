@@ -55,16 +55,22 @@ struct TrialStore::Impl {
     return folder / "jobs" / fmt::format("{:03}", number / kJobsPerFolder) / entry_name(number, position);
   }
 
-  /// Reads what the chain has grown by.
+  /// Reads what the chain has grown by; up to the job's end: what may come behind it has a mark.
   void advance(Chain& chain) {
-    while (true) {
-      const std::int64_t number = chain.job().number;
-      const int position = chain.job().length;
-      const fs::path file = place(number, position);
-      const auto text = files.read(file);
-      if (!text) return;
-      chain.add(read_entry(*text, number, position), file.string(), clock.seconds());
-    }
+    while (chain.job().state != Job::State::ended && advance_by_one(chain)) continue;
+  }
+
+  void advance_past_the_end(Chain& chain) {
+    while (advance_by_one(chain)) continue;
+  }
+
+  bool advance_by_one(Chain& chain) {
+    const std::int64_t number = chain.job().number;
+    const int position = chain.job().length;
+    const fs::path file = place(number, position);
+    const auto text = files.read(file);
+    if (text) chain.add(read_entry(*text, number, position), file.string(), clock.seconds());
+    return text.has_value();
   }
 
   /// Reads jobs that are new.
@@ -87,7 +93,7 @@ struct TrialStore::Impl {
       std::from_chars(dot + 1, name.data() + name.size(), position);
       if (number >= size()) continue;
       Chain& chain = chains[static_cast<std::size_t>(number)];
-      if (chain.job().length <= position) advance(chain);
+      if (chain.job().length <= position) advance_past_the_end(chain);
     }
   }
 
@@ -105,7 +111,7 @@ struct TrialStore::Impl {
 
   Chain& advanced(std::int64_t number) {
     Chain& chain = chain_of(number);
-    advance(chain);
+    advance_past_the_end(chain);
     return chain;
   }
 
@@ -116,10 +122,16 @@ struct TrialStore::Impl {
     if (outcome != Committer::Outcome::made) return false;
     contention = std::max(contention - 1, 0);
     if (entry.job == size() && entry.position == 0) chains.emplace_back(entry.job);
-    if (entry.job >= size()) return true;   // refresh() will read those before it first
     Chain& chain = chain_of(entry.job);
     if (chain.job().length == entry.position) chain.add(entry, place(entry.job, entry.position).string(), clock.seconds());
     return true;
+  }
+
+  /// So that many do not write in vain.
+  void rest() {
+    if (contention == 0) return;
+    Random random(std::hash<std::string>()(worker), Purpose::search, rests++);
+    files.wait(kRestSeconds * random.uniform() * static_cast<double>(1 << contention));
   }
 
   /// Where many race for the next number, whoever sees another at it lets it be, and saves both the disk's time.
@@ -161,7 +173,7 @@ struct TrialStore::Impl {
     Chain& chain = advanced(number);
     if (chain.job().state == Job::State::damaged) {   // what could not be read may have been a passing fault
       Chain again(number);
-      advance(again);
+      advance_past_the_end(again);
       chain = std::move(again);
     }
     if (!can_be_taken(chain) || decision.has_value() != chain.has_lost_decision()) return std::nullopt;
@@ -188,7 +200,6 @@ struct TrialStore::Impl {
   Watch watch;
   std::vector<Chain> chains;
   std::set<std::pair<std::int64_t, int>> handed_out;   // job and position of claims
-  std::int64_t floor = 0;        // jobs below exist
   int contention = 0;            // of late: races lost, and others seen writing
   std::int64_t deferred = -1;    // the number last left to another, and since when
   double deferred_since = 0;
@@ -200,6 +211,7 @@ TrialStore::TrialStore(Files& files, fs::path folder, StoreOptions options, cons
 TrialStore::~TrialStore() = default;
 
 void TrialStore::refresh() {
+  impl_->rest();
   for (Chain& chain : impl_->chains) {
     if (chain.job().state != Job::State::ended) impl_->advance(chain);
   }
@@ -210,34 +222,13 @@ void TrialStore::refresh() {
 std::int64_t TrialStore::size() const { return impl_->size(); }
 const Job& TrialStore::job(std::int64_t number) const { return impl_->chain_of(number).job(); }
 
-std::int64_t TrialStore::next_number() {
-  if (impl_->contention > 0) {
-    Random random(std::hash<std::string>()(impl_->worker), Purpose::search, impl_->rests++);
-    impl_->files.wait(kRestSeconds * random.uniform() * static_cast<double>(1 << impl_->contention));
-  }
-  std::int64_t there = std::max(impl_->floor, size()) - 1;   // exists; -1 is thought to
-  std::int64_t step = 1;
-  while (impl_->files.exists(impl_->place(there + step, 0))) {
-    there += step;
-    step *= 2;
-  }
-  std::int64_t free = there + step;
-  while (free - there > 1) {
-    const std::int64_t middle = there + (free - there) / 2;
-    (impl_->files.exists(impl_->place(middle, 0)) ? there : free) = middle;
-  }
-  return impl_->floor = free;
-}
-
 std::optional<Claim> TrialStore::append(std::int64_t number, std::string_view decision, std::optional<double> lease_seconds) {
-  if (number > std::max(impl_->floor, size()) && !impl_->files.exists(impl_->place(number - 1, 0))) {
+  if (number > size()) {
     throw Error(fmt::format("job {} cannot be made before job {}", number, number - 1));
   }
   if (impl_->defers(number)) return std::nullopt;
-  const auto claim = impl_->commit_claim({.kind = Entry::Kind::claim, .job = number, .position = 0, .attempt = 1, .worker = impl_->worker,
-                                          .decides = true, .lease_seconds = lease_seconds, .content = std::string(decision)});
-  impl_->floor = std::max(impl_->floor, number + 1);
-  return claim;
+  return impl_->commit_claim({.kind = Entry::Kind::claim, .job = number, .position = 0, .attempt = 1, .worker = impl_->worker, .decides = true,
+                              .lease_seconds = lease_seconds, .content = std::string(decision)});
 }
 
 std::optional<Claim> TrialStore::take_over(std::int64_t number, std::optional<double> lease_seconds) {

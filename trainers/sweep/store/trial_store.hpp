@@ -61,17 +61,15 @@ class TrialStore {
   TrialStore(Files& files, std::filesystem::path folder, StoreOptions options, const Clock& clock = Clock::steady());
   ~TrialStore();
 
-  /// Reads what others have committed since. Cheap when nothing has changed. Jobs 0 .. size()-1 exist.
+  /// Reads what others have committed since. Cheap when nothing has changed. Jobs 0 .. size()-1 exist. Rests for a moment first when this
+  /// process has just lost races, so that many do not write in vain.
   void refresh();
   std::int64_t size() const;
   /// As last read, by refresh() or by a call that names the job. Valid until the next call that is not const.
   const Job& job(std::int64_t number) const;
 
-  /// The first number that has no job yet, found without reading those before it. Rests for a moment first when this process has just lost
-  /// races, so that many do not write in vain.
-  std::int64_t next_number();
-  /// Makes job `number`, which next_number() said, with this decision and claims its first attempt; nullopt: another process was first,
-  /// or is writing it now. Durable when it returns. A claim with a lease of its own is lost when that has passed since a watcher first
+  /// Makes job `number`, at most size(), with this decision and claims its first attempt; nullopt: another process was first, or is writing
+  /// it now. Durable when it returns. A claim with a lease of its own is lost when that has passed since a watcher first
   /// saw it, whether its worker beats or not; one without, when its worker is silent.
   std::optional<Claim> append(std::int64_t number, std::string_view decision, std::optional<double> lease_seconds = {});
   /// Claims another attempt of an open or damaged job, or of one whose worker has been silent for a lease; nullopt: it is none of them, or

@@ -49,7 +49,7 @@ class Worker {
       if (!store_.can_be_taken(number)) continue;
       if (const auto claim = store_.take_over(number)) attempt(*claim);
     }
-    const std::int64_t number = store_.next_number();
+    const std::int64_t number = store_.size();
     if (number >= jobs_) return all_ended;
     if (const auto claim = store_.append(number, fmt::format("point {}", number))) attempt(*claim);
     return false;

@@ -72,7 +72,7 @@ class Worker {
       all_ended = all_ended && store_.job(number).state == Job::State::ended;
     }
     if (all_ended) return random_.below(3) != 0 || ledger_.reopened >= kMostReopened || !reopen();
-    const std::int64_t number = store_.next_number();
+    const std::int64_t number = store_.size();
     if (number >= kJobs) return false;
     const std::string decision = fmt::format("{} by {}", number, name_);
     if (const auto claim = store_.append(number, decision)) attempt(*claim);
