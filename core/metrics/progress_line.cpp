@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "tugline/core/clock.hpp"
-#include "tugline/core/log.hpp"
 #include "tugline/core/metrics/figure_text.hpp"
 
 namespace tugline {
@@ -18,22 +17,19 @@ namespace {
 constexpr double kLiveIntervalSeconds = 0.1;
 constexpr double kFadeSeconds = 5;
 constexpr double kSlackWaiting = 0.1;  // of all ranks' time: from there on the slack rank is named
-constexpr std::string_view kClear = "\r\x1b[K";
 
 }  // namespace
 
 ProgressLine::ProgressLine(std::ostream& out, const Clock& clock, ProgressOptions options)
     : out_(out), clock_(clock), options_(options) {
-  if (options_.mode == ConsoleMode::live) log::set_console([this](std::string_view line) { print(line); });
+  if (options_.mode == ConsoleMode::live) live_.emplace(out, options_.columns);
 }
 
 ProgressLine::~ProgressLine() {
-  if (options_.mode == ConsoleMode::live) log::set_console(nullptr);
-  finish();
+  if (stale_) show();
 }
 
 void ProgressLine::step(const StepRecord& record) {
-  const std::lock_guard lock(mutex_);
   latest_ = record;
   stale_ = true;
   if (record.samples_per_second > 0) {
@@ -48,25 +44,17 @@ void ProgressLine::step(const StepRecord& record) {
 }
 
 void ProgressLine::evaluation(const EvalRecord& record) {
-  const std::lock_guard lock(mutex_);
   evaluations_[record.split] = record;
   stale_ = true;
   // The line forgets; what was evaluated stays to be read.
   std::string text = fmt::format("epoch {}  step {}  {} loss {}", record.epoch, record.step, record.split, number_text(record.loss));
   if (record.accuracy) text += fmt::format("  accuracy {:.2f}%", 100 * *record.accuracy);
-  const bool was_drawn = drawn_;
-  clear();
-  out_ << text << std::endl;
-  if (was_drawn) show();
-}
-
-void ProgressLine::print(std::string_view line) {
-  const std::lock_guard lock(mutex_);
-  const bool was_drawn = drawn_;
-  clear();
-  out_ << line << '\n';
-  if (was_drawn) show();
-  out_.flush();
+  if (!live_) {
+    out_ << text << std::endl;
+    return;
+  }
+  live_->print(text);
+  if (shown_) show();
 }
 
 std::string ProgressLine::text(std::size_t room) const {
@@ -108,29 +96,14 @@ std::string ProgressLine::text(std::size_t room) const {
 }
 
 void ProgressLine::show() {
-  if (options_.mode == ConsoleMode::live) {
-    // One column stays free: a full line makes some terminals wrap.
-    const int columns = options_.columns > 0 ? options_.columns : 80;
-    out_ << kClear << text(static_cast<std::size_t>(columns - 1)) << std::flush;
-    drawn_ = true;
+  if (live_) {
+    live_->draw(text(live_->room()));
   } else {
     out_ << text(std::string::npos) << std::endl;
   }
   shown_at_ = clock_.seconds();
   shown_ = true;
   stale_ = false;
-}
-
-void ProgressLine::clear() {
-  if (drawn_) out_ << kClear;
-  drawn_ = false;
-}
-
-void ProgressLine::finish() {
-  const std::lock_guard lock(mutex_);
-  if (stale_) show();
-  if (drawn_) out_ << '\n' << std::flush;
-  drawn_ = false;
 }
 
 }  // namespace tugline

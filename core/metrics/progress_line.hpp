@@ -4,12 +4,12 @@
 #include <cstdint>
 #include <iosfwd>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "tugline/core/metrics/console_mode.hpp"
+#include "tugline/core/metrics/live_line.hpp"
 #include "tugline/core/metrics/sink.hpp"
 #include "tugline/core/metrics/waiting.hpp"
 
@@ -42,19 +42,15 @@ class ProgressLine final : public Sink {
   void step(const StepRecord&) override;
   void evaluation(const EvalRecord&) override;
   void event(std::string_view, const boost::json::object&) override {}
-  /// Writes a line of text above the live line. Any thread.
-  void print(std::string_view line);
 
  private:
   std::string text(std::size_t room) const;
   void show();
-  void clear();
-  void finish();
 
   std::ostream& out_;
   const Clock& clock_;
   const ProgressOptions options_;
-  std::mutex mutex_;
+  std::optional<LiveLine> live_;
   std::optional<StepRecord> latest_;
   std::map<std::string, EvalRecord> evaluations_;  // latest per split
   // Sums of recent steps, older ones fading, so that figures follow the run without flickering.
@@ -65,7 +61,6 @@ class ProgressLine final : public Sink {
   double shown_at_ = 0;
   bool shown_ = false;  // something has been shown
   bool stale_ = false;  // facts have come since
-  bool drawn_ = false;  // a live line stands on the terminal
 };
 
 }  // namespace tugline

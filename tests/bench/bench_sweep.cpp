@@ -64,7 +64,7 @@ int main_with(const std::vector<std::string>& words) {
   std::ofstream(folder / "s.yaml") << fmt::format("sweep: {{name: s, dir: {}, base: base.yaml}}\nspace: {{seed: {{int: [0, 1000000]}}}}\n"
                                                   "search: {{method: tpe}}\nbudget: {{trials: {}}}\n", (folder / "s").string(), trials);
   const SweepConfig sweep = load_sweep(folder / "s.yaml");
-  const ExitCode code = run_crew(sweep, folder / "s.yaml", {.workers = workers, .of = workers}, [](const std::string&) {});
+  const ExitCode code = run_crew(sweep, folder / "s.yaml", {.workers = workers, .of = workers}, {.say = [](const std::string&) {}, .draw = {}});
   if (code != ExitCode::done) throw Error("the sweep did not end");
   const double idle = idle_share(folder / "s/times", static_cast<std::size_t>(workers));
   std::filesystem::remove_all(folder);

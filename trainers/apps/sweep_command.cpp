@@ -19,6 +19,8 @@
 #include "tugline/core/config/load.hpp"
 #include "tugline/core/config/nearest.hpp"
 #include "tugline/core/cpu.hpp"
+#include "tugline/core/metrics/console_mode.hpp"
+#include "tugline/core/metrics/live_line.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/apps/command.hpp"
 #include "tugline/trainers/sweep/crew.hpp"
@@ -108,6 +110,17 @@ ExitCode work(const Call& call) {
   return Worker(call.sweep).run();
 }
 
+ExitCode run_with_console(const Call& call, const Crew& size) {
+  std::ostream& out = call.invocation.out;
+  const ConsoleFacts console = gather_console_facts();
+  if (call.invocation.world.rank() != 0 || decide_console(console).mode == ConsoleMode::plain) {
+    return run_crew(call.sweep, call.file, size, {.say = [&](const std::string& line) { out << line << std::endl; }, .draw = {}});
+  }
+  LiveLine live(out, console.columns);
+  return run_crew(call.sweep, call.file, size, {.say = [&](const std::string& line) { live.print(line); },
+                                                .draw = [&](const std::string& text) { live.draw(text); }});
+}
+
 ExitCode run(const Call& call) {
   require_base(call.sweep, "run");
   World& world = call.invocation.world;
@@ -128,7 +141,7 @@ ExitCode run(const Call& call) {
     SweepFolder folder(call.sweep);
     call.invocation.out << plan_text(folder) << std::flush;
   }
-  const ExitCode code = run_crew(call.sweep, call.file, size, [&](const std::string& line) { call.invocation.out << line << std::endl; });
+  const ExitCode code = run_with_console(call, size);
   if (world.rank() == 0) {
     SweepFolder folder(call.sweep);
     folder.refresh();

@@ -15,6 +15,7 @@
 #include "tugline/core/clock.hpp"
 #include "tugline/core/cpu.hpp"
 #include "tugline/core/log.hpp"
+#include "tugline/core/metrics/figure_text.hpp"
 #include "tugline/trainers/launch/process_tree.hpp"
 #include "tugline/trainers/launch/signal_inbox.hpp"
 #include "tugline/trainers/sweep/report.hpp"
@@ -43,8 +44,8 @@ double now() { return Clock::steady().seconds(); }
 /// Starts workers, hands signals on, and replaces those that die.
 class Foreman {
  public:
-  Foreman(SweepFolder& folder, const std::string& file, const Crew& size, const std::function<void(const std::string&)>& say)
-      : news_(folder), say_(say) {
+  Foreman(SweepFolder& folder, const std::string& file, const Crew& size, const CrewTalk& talk)
+      : folder_(folder), news_(folder), talk_(talk) {
     for (int worker = 0; worker < size.workers; ++worker) places_.emplace_back().command = worker_command(folder.sweep(), file, worker, size);
   }
 
@@ -102,22 +103,25 @@ class Foreman {
     for (Place& place : places_) {
       if (place.tree != nullptr) at_once ? static_cast<void>(place.tree->kill()) : place.tree->signal(SIGTERM);
     }
-    if (!at_once) say_("stopping: trials that run save first; the same command goes on");
+    if (!at_once) talk_.say("stopping: trials that run save first; the same command goes on");
   }
 
   void tell() {
     const auto lines = news_.lines();
     if (!lines.empty()) replaced_ = 0;
-    for (const std::string& line : lines) say_(line);
+    for (const std::string& line : lines) talk_.say(line);
+    if (talk_.draw) talk_.draw(fmt::format("{}  {}", progress_text(folder_), duration_text(now() - begun_)));
   }
 
+  SweepFolder& folder_;
   NewEnds news_;
-  const std::function<void(const std::string&)>& say_;
+  const CrewTalk& talk_;
   SignalInbox inbox_;
   std::vector<Place> places_;
   int replaced_ = 0;   // since a trial last ended
   bool asked_ = false;
   double deadline_ = 0;
+  const double begun_ = now();
 };
 
 }  // namespace
@@ -134,12 +138,12 @@ void forget_launcher() {
   for (const std::string& name : names) ::unsetenv(name.c_str());
 }
 
-ExitCode run_crew(const SweepConfig& sweep, const std::string& file, const Crew& size, const std::function<void(const std::string&)>& say) {
+ExitCode run_crew(const SweepConfig& sweep, const std::string& file, const Crew& size, const CrewTalk& talk) {
   adopt_orphans();
   forget_launcher();
   SweepFolder folder(sweep);
   folder.claim();
-  return Foreman(folder, file, size, say).run();
+  return Foreman(folder, file, size, talk).run();
 }
 
 }  // namespace tugline::sweep

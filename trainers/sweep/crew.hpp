@@ -16,10 +16,16 @@ struct Crew {
   int first = 0, of = 1;
 };
 
+/// What a crew says to a person.
+struct CrewTalk {
+  std::function<void(const std::string&)> say;    ///< a line: a trial has ended
+  std::function<void(const std::string&)> draw;   ///< in the place of what was drawn before: how it goes. May be empty
+};
+
 /// Keeps so many processes at work, each on cores of its own where there are enough, until the sweep is over or a signal asks to stop: the
 /// first lets trials save, a second Ctrl-C ends them. A worker that dies is replaced. Not for a process with other threads.
-/// `say` gets a line when a trial has ended. Returns what the workers do: done, or run_again.
-ExitCode run_crew(const SweepConfig& sweep, const std::string& file, const Crew& size, const std::function<void(const std::string&)>& say);
+/// Returns what the workers do: done, or run_again.
+ExitCode run_crew(const SweepConfig& sweep, const std::string& file, const Crew& size, const CrewTalk& talk);
 
 /// What a launcher has told this process about its job, which a trial's own mpirun must not take for its own.
 void forget_launcher();

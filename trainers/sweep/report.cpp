@@ -187,6 +187,18 @@ std::string status_text(SweepFolder& folder) {
   return text;
 }
 
+std::string progress_text(const SweepFolder& folder) {
+  const auto rows = trial_rows(folder);
+  std::map<std::string, int> states;
+  for (const TrialRow& row : rows) ++states[row.state];
+  std::string text = fmt::format("{}/{} trials", rows.size(), folder.planner().trials());
+  if (const auto running = states.extract("running"); !running.empty()) text += fmt::format("  {} running", running.mapped());
+  for (const auto& [state, count] : states) text += fmt::format("  {} {}", count, state);
+  const auto best = ranked(rows);
+  if (!best.empty()) text += fmt::format("  best {} (trial {})", shown(metric_of(folder.sweep().objectives, best.front().value)), best.front().trial);
+  return text;
+}
+
 std::string best_text(const SweepFolder& folder) {
   const auto rows = ranked(trial_rows(folder));
   if (rows.empty()) return "no trial has a value yet\n";

@@ -28,6 +28,8 @@ std::vector<TrialRow> ranked(std::vector<TrialRow> rows);
 
 std::string plan_text(SweepFolder& folder);
 std::string status_text(SweepFolder& folder);
+/// "17/30 trials  2 running  3 done  best 0.01046 (trial 7)", as of the last refresh.
+std::string progress_text(const SweepFolder& folder);
 std::string best_text(const SweepFolder& folder);
 std::string rank_text(const SweepFolder& folder, const std::map<std::string, double>& weights, std::size_t rows);
 std::string export_csv(const SweepFolder& folder);

@@ -28,6 +28,7 @@ class SweepFolder {
   const SweepConfig& sweep() const { return sweep_; }
   TrialStore& store() { return store_; }
   Planner& planner() { return planner_; }
+  const Planner& planner() const { return planner_; }
   /// Makes the folder, and says in it which sweep it holds. Before anything else is written there.
   void claim();
   /// Reads what has been committed since.

@@ -64,7 +64,7 @@ TEST_F(TrialFaults, EachTrialEndsAsItsOwnFaultSaysAndNoOtherIsTouched) {
                                         (folder_ / "s").string(), trials - 1, trials, kAttempts));
   const SweepConfig sweep = load_sweep(folder_ / "s.yaml");
   std::int64_t told = 0;
-  ASSERT_EQ(run_crew(sweep, folder_ / "s.yaml", {.workers = 4, .of = 4}, [&](const std::string& line) { told += line.starts_with("trial"); }),
+  ASSERT_EQ(run_crew(sweep, folder_ / "s.yaml", {.workers = 4, .of = 4}, {.say = [&](const std::string& line) { told += line.starts_with("trial"); }, .draw = {}}),
             ExitCode::done);
   SweepFolder folder(sweep);
   folder.refresh();

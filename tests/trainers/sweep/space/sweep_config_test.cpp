@@ -80,7 +80,7 @@ TEST(SweepConfig, HasDefaults) {
             R"("repeat":{"lag":null}})");
   EXPECT_EQ(sweep.dir, "runs/try");
   EXPECT_FALSE(sweep.base.has_value());
-  EXPECT_EQ(parse_sweep("space: {x: {float: [0, 1]}}\nrepeat: {mode: lag}\nstop: {rule: median}", "s").lag, 16);
+  EXPECT_EQ(parse_sweep("space: {x: {float: [0, 1]}}\nrepeat: {mode: lag}", "s").lag, 16);
 }
 
 // A program that is not ours may call its parameters anything; a name that is none of its own is a text.
