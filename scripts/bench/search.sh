@@ -58,6 +58,15 @@ peer tpe-8 "$seeds" "${tasks[@]}"
 peer random "$seeds" "${tasks[@]}"
 peer gp "$gp_seeds" $gp_tasks
 peer gp "$gp_everywhere" "${tasks[@]}"   # hours, the first time
+# What a suggestion costs, in turn: nothing of these runs is kept for later ones.
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+: >"$ours/gp-cost.jsonl"
+for seed in 0 1 2; do
+  "$search" --method gp --tasks hartmann6 --first-seed "$seed" --seeds 1 --trials "$trials" >>"$ours/gp-cost.jsonl"
+  "$python" "$root/scripts/bench/search_peer.py" "$search" "$fresh" gp "$trials" "$seed" 1 hartmann6
+done
+for run in "$fresh"/*/gp/hartmann6/*.json; do cat "$run"; echo; done >"$ours/gp-cost-peer.jsonl"
 for table in "$curves"/*.curves; do
   halving=$ours/halving-$(basename "$table" .curves)
   "$(dirname "$search")/bench_halving" "$table" "$seeds" >"$halving.jsonl"

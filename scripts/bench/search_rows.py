@@ -152,6 +152,10 @@ def main():
     for line in lines("cost.jsonl"):
         goal = goals.get((line["method"], line["trials"]))
         row(f"{line['method']}: a suggestion after {line['trials']} trials, us", line["suggest_us"], " ", goal, "")
+    theirs = {line["seed"]: line["trial_us"] for line in lines("gp-cost-peer.jsonl")}
+    ratios = sorted(line["suggest_us"] / theirs[line["seed"]] for line in lines("gp-cost.jsonl"))
+    if ratios:
+        row("gp: seconds of 90 suggestions on hartmann6", statistics.median(ratios), "x", 0.25, "Optuna 5 GP, in turn", (ratios[0], ratios[-1]))
 
 
 main()

@@ -104,7 +104,9 @@ ExitCode work(const Call& call) {
     cpu_set_t set;
     CPU_ZERO(&set);
     for (const int core : parse_core_list(call.values["cores"].as<std::string>())) CPU_SET(core, &set);
-    ::sched_setaffinity(0, sizeof set, &set);
+    if (::sched_setaffinity(0, sizeof set, &set) != 0) {
+      throw UsageError(fmt::format("sweep work --cores {}: none of them is one that this process may use", call.values["cores"].as<std::string>()));
+    }
   }
   forget_launcher();
   return Worker(call.sweep).run();
