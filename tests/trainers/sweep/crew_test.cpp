@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// One trial in ten goes wrong, in one of five ways, always or only the first time. TUGLINE_TRIALS: how many trials (200).
+// Crews of real worker processes, whose trials are short. Of 200 (TUGLINE_TRIALS) one in ten goes wrong, in one of five ways, always or only
+// the first time.
 #include <signal.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <limits>
+#include <string>
+#include <variant>
+#include <vector>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -53,19 +58,26 @@ Expected expected_of(std::int64_t seed) {
   return {fault == Fault::hangs ? "timed out" : "crashed", kAttempts};
 }
 
-class TrialFaults : public TemporaryFolder {};
+class Crews : public TemporaryFolder {
+ protected:
+  SweepConfig sweep_of(const std::string& name, std::int64_t seeds, const std::string& more) const {
+    write(folder_ / "base.yaml", "seed: 0\n");
+    write(folder_ / (name + ".yaml"), fmt::format("sweep: {{name: {0}, dir: {1}/{0}, base: base.yaml}}\nspace: {{seed: {{int: [0, {2}]}}}}\n{3}\n",
+                                                  name, folder_.string(), seeds - 1, more));
+    return load_sweep(folder_ / (name + ".yaml"));
+  }
+  ExitCode run(const SweepConfig& sweep, int workers, const std::function<void(const std::string&)>& say = [](const std::string&) {}) const {
+    return run_crew(sweep, folder_ / (sweep.name + ".yaml"), {.workers = workers, .of = workers}, {.say = say, .draw = {}});
+  }
+};
 
-TEST_F(TrialFaults, EachTrialEndsAsItsOwnFaultSaysAndNoOtherIsTouched) {
+TEST_F(Crews, EachTrialEndsAsItsOwnFaultSaysAndNoOtherIsTouched) {
   const char* const wanted = std::getenv("TUGLINE_TRIALS");
   const std::int64_t trials = wanted != nullptr ? std::atoll(wanted) : 200;
-  write(folder_ / "base.yaml", "seed: 0\n");
-  write(folder_ / "s.yaml", fmt::format("sweep: {{name: s, dir: {}, base: base.yaml}}\nspace: {{seed: {{int: [0, {}]}}}}\nsearch: {{method: grid}}\n"
-                                        "budget: {{trials: {}}}\nrun: {{max_attempts: {}, timeout: 1 s}}\n",
-                                        (folder_ / "s").string(), trials - 1, trials, kAttempts));
-  const SweepConfig sweep = load_sweep(folder_ / "s.yaml");
+  const SweepConfig sweep = sweep_of("s", trials, fmt::format("search: {{method: grid}}\nbudget: {{trials: {}}}\nrun: {{max_attempts: {}, timeout: 3 s}}",
+                                                              trials, kAttempts));
   std::int64_t told = 0;
-  ASSERT_EQ(run_crew(sweep, folder_ / "s.yaml", {.workers = 4, .of = 4}, {.say = [&](const std::string& line) { told += line.starts_with("trial"); }, .draw = {}}),
-            ExitCode::done);
+  ASSERT_EQ(run(sweep, 4, [&](const std::string& line) { told += line.starts_with("trial"); }), ExitCode::done);
   SweepFolder folder(sweep);
   folder.refresh();
   const auto rows = trial_rows(folder);
@@ -80,6 +92,26 @@ TEST_F(TrialFaults, EachTrialEndsAsItsOwnFaultSaysAndNoOtherIsTouched) {
   }
   EXPECT_EQ(told, trials);
   std::cout << fmt::format("{} trials, {} attempts\n", rows.size(), attempts);
+}
+
+/// `repeat: lag`: however many work, and in whatever order their trials end, the decisions are the same, and the same again.
+TEST_F(Crews, WithALagAnyNumberOfWorkersMakesTheSameTable) {
+  std::vector<std::vector<std::string>> tables;
+  for (const int workers : {1, 4, 16}) {
+    const SweepConfig sweep = sweep_of(fmt::format("w{}", workers), 1'000'000'000, "search: {method: tpe}\nbudget: {trials: 32}\nrepeat: {mode: lag, lag: 16}\nrun: {timeout: 3 s}");
+    ASSERT_EQ(run(sweep, workers), ExitCode::done);
+    SweepFolder folder(sweep);
+    folder.refresh();
+    auto& table = tables.emplace_back();
+    for (std::size_t j = 0; j < folder.jobs().size(); ++j) {
+      table.push_back(folder.job(static_cast<std::int64_t>(j)).decision);
+      const auto again = folder.planner().repeat(folder.jobs(), j);
+      ASSERT_TRUE(again && std::holds_alternative<Decision>(*again));
+      EXPECT_EQ(to_json(sweep.space, std::get<Decision>(*again)), table.back());
+    }
+    EXPECT_EQ(table.size(), 32u);
+    EXPECT_EQ(table, tables.front()) << workers << " workers";
+  }
 }
 
 }  // namespace
