@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <thread>
@@ -70,61 +69,53 @@ class OnDevice::DownloadWork final : public Work {
 };
 
 std::unique_ptr<Work> OnDevice::start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
-  if (count == 0) return inner_->start_all_reduce(data, count, dtype, op);
+  if (count == 0) return inner().start_all_reduce(data, count, dtype, op);
   std::vector<Buffer> buffers;
   buffers.emplace_back(api_, current_stream_(), data, count * static_cast<std::int64_t>(size_of(dtype)));
   auto work = std::make_unique<DownloadWork>(std::move(buffers), data);
-  work->set_out(inner_->start_all_reduce(work->buffers()[0].data(), count, dtype, op));
+  work->set_out(inner().start_all_reduce(work->buffers()[0].data(), count, dtype, op));
   return work;
 }
 
 std::unique_ptr<Work> OnDevice::start_broadcast(void* data, std::int64_t bytes, int root) {
-  if (bytes == 0) return inner_->start_broadcast(data, bytes, root);
+  if (bytes == 0) return inner().start_broadcast(data, bytes, root);
   std::vector<Buffer> buffers;
   buffers.emplace_back(api_, current_stream_(), data, bytes);
   auto work = std::make_unique<DownloadWork>(std::move(buffers), data);
-  work->set_out(inner_->start_broadcast(work->buffers()[0].data(), bytes, root));
+  work->set_out(inner().start_broadcast(work->buffers()[0].data(), bytes, root));
   return work;
 }
 
 std::unique_ptr<Work> OnDevice::start_all_gather(const void* mine, std::int64_t bytes, void* all) {
-  if (bytes == 0) return inner_->start_all_gather(mine, bytes, all);
+  if (bytes == 0) return inner().start_all_gather(mine, bytes, all);
   std::vector<Buffer> buffers;
   buffers.emplace_back(api_, current_stream_(), mine, bytes);
   buffers.emplace_back(api_, current_stream_(), all, bytes * size());
   auto work = std::make_unique<DownloadWork>(std::move(buffers), all);
-  work->set_out(inner_->start_all_gather(work->buffers()[0].data(), bytes, work->buffers()[1].data()));
+  work->set_out(inner().start_all_gather(work->buffers()[0].data(), bytes, work->buffers()[1].data()));
   return work;
 }
 
 std::unique_ptr<Work> OnDevice::start_send(const void* data, std::int64_t bytes, int to, int tag) {
-  if (bytes == 0) return inner_->start_send(data, bytes, to, tag);
+  if (bytes == 0) return inner().start_send(data, bytes, to, tag);
   std::vector<Buffer> buffers;
   buffers.emplace_back(api_, current_stream_(), data, bytes);
   auto work = std::make_unique<DownloadWork>(std::move(buffers), nullptr);
-  work->set_out(inner_->start_send(work->buffers()[0].data(), bytes, to, tag));
+  work->set_out(inner().start_send(work->buffers()[0].data(), bytes, to, tag));
   return work;
 }
 
 std::unique_ptr<Work> OnDevice::start_receive(void* data, std::int64_t bytes, int from, int tag) {
-  if (bytes == 0) return inner_->start_receive(data, bytes, from, tag);
+  if (bytes == 0) return inner().start_receive(data, bytes, from, tag);
   std::vector<Buffer> buffers;
   buffers.emplace_back(api_, current_stream_(), data, bytes);
   auto work = std::make_unique<DownloadWork>(std::move(buffers), data);
-  work->set_out(inner_->start_receive(work->buffers()[0].data(), bytes, from, tag));
+  work->set_out(inner().start_receive(work->buffers()[0].data(), bytes, from, tag));
   return work;
 }
 
-std::unique_ptr<Communicator> OnDevice::split(int color, int key) {
-  auto part = inner_->split(color, key);
-  return part ? std::make_unique<OnDevice>(std::move(part), api_, current_stream_) : nullptr;
-}
-
-std::unique_ptr<Communicator> OnDevice::duplicate() { return std::make_unique<OnDevice>(inner_->duplicate(), api_, current_stream_); }
-
-void OnDevice::abort(int exit_code) noexcept {
-  inner_->abort(exit_code);
-  std::_Exit(exit_code);
+std::unique_ptr<Communicator> OnDevice::wrap(std::unique_ptr<Communicator> part) {
+  return std::make_unique<OnDevice>(std::move(part), api_, current_stream_);
 }
 
 CurrentStream stream_of_each_thread(const std::shared_ptr<DeviceApi>& api) {
