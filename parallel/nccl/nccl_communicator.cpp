@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/parallel/nccl/nccl_communicator.hpp"
 
-#include <algorithm>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 
@@ -28,18 +26,6 @@ std::unique_ptr<Work> NcclCommunicator::start_all_reduce(void* data, std::int64_
   const auto name = fmt::format("all_reduce of {} {}", count, name_of(dtype));
   if (!on_device(data, count, name)) return ForwardingCommunicator::start_all_reduce(data, count, dtype, op);
   return link_->start(name, [=](DeviceApi& api, NcclComm comm, Stream stream) { api.all_reduce(comm, data, count, dtype, op, stream); });
-}
-
-std::unique_ptr<Work> NcclCommunicator::start_all_reduces(std::span<const ReduceRange> ranges, ReduceOp op) {
-  const auto name = fmt::format("all_reduce of {} ranges", ranges.size());
-  const bool all_on_device =
-      std::all_of(ranges.begin(), ranges.end(), [&](const ReduceRange& range) { return on_device(range.data, range.count, name); });
-  if (ranges.empty() || !all_on_device) return Communicator::start_all_reduces(ranges, op);
-  return link_->start(name, [&](DeviceApi& api, NcclComm comm, Stream stream) {
-    nccl::in_group(api, [&] {
-      for (const ReduceRange& range : ranges) api.all_reduce(comm, range.data, range.count, range.dtype, op, stream);
-    });
-  });
 }
 
 std::unique_ptr<Work> NcclCommunicator::start_broadcast(void* data, std::int64_t bytes, int root) {

@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 
 #include "tugline/parallel/forwarding_communicator.hpp"
@@ -38,7 +37,6 @@ class NcclCommunicator final : public ForwardingCommunicator {
   std::string backend() const override { return "nccl"; }
   bool takes_device_memory() const override { return true; }
   std::unique_ptr<Work> start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
-  std::unique_ptr<Work> start_all_reduces(std::span<const ReduceRange> ranges, ReduceOp op) override;
   std::unique_ptr<Work> start_broadcast(void* data, std::int64_t bytes, int root) override;
   std::unique_ptr<Work> start_all_gather(const void* mine, std::int64_t bytes, void* all) override;
   void barrier() override;   ///< of the hosts: work on the devices goes on
