@@ -7,6 +7,8 @@ namespace tugline {
 /// host (a pointer that is followed is a SIGSEGV, or EFAULT in a system call): only copies between devices open it. Operators are those of
 /// the CPU, on copies; streams and events do nothing. Backward runs on a thread of its own, as with any device.
 ///
+/// Communication reaches it by a DeviceDouble that copies from and to that memory; ranks are processes, so parallel.backend mpi alone.
+///
 /// Linking this file makes the device. No convolutions.
 inline constexpr const char* kOpaqueDevice = "hpu";
 

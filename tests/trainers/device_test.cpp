@@ -14,7 +14,10 @@ namespace {
 
 class DeviceTest : public TrainerLab {
  protected:
-  DeviceTest() { config_.parallel.shared_memory = "off"; }   // sums of the backend on both sides
+  DeviceTest() {
+    config_.parallel.shared_memory = "off";   // sums of the backend on both sides
+    config_.parallel.backend = "mpi";         // from the device through pinned memory
+  }
   Outcome train_on(const std::string& device, Plan plan) {
     config_.train.device = device;
     return train(plan);
@@ -77,6 +80,12 @@ TEST_P(EveryDeviceCase, EndsWithTheBitsOfTheHostAlsoAfterMovingInBetween) {
     EXPECT_TRUE(moved.resumed);
     EXPECT_TRUE(moved.bits == host.bits) << folder;
   }
+}
+
+TEST_F(DeviceTest, GradientsGoThroughPinnedMemoryAndMpi) {
+  config_.train.device = kOpaqueDevice;
+  Learner learner(config_, models_, data_.train->spec(), world_);
+  EXPECT_EQ(learner.gradients().backend(), world_.size() == 1 ? "mpi" : "staged over mpi");
 }
 
 TEST_F(DeviceTest, ClipsAsTheHostDoes) {
