@@ -11,6 +11,7 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "tugline/parallel/forwarding_communicator.hpp"
 #include "tugline/parallel/nccl/nccl_options.hpp"
@@ -41,8 +42,12 @@ class OnDevice final : public ForwardingCommunicator {
   CurrentStream current_stream_;
 };
 
-/// A stream for each thread that asks, as LibTorch has: threads that share one make their communicators wait for each other.
-CurrentStream stream_of_each_thread(const std::shared_ptr<DeviceApi>& api);
+/// A stream of `device` for each thread that asks, as LibTorch has: threads that share one make their communicators wait for each other.
+/// Makes the device that thread's.
+CurrentStream stream_of_each_thread(const std::shared_ptr<DeviceApi>& api, int device);
+
+/// Without what NCCL has not: tags, probes, and sums of 16 bits that are rounded once.
+std::vector<ConformanceCase> conformance_cases_of_nccl();
 
 /// A rank with a device of its own, on a thread of its own.
 struct DeviceRank {
