@@ -90,6 +90,7 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
       exchange_(exchange_options(config.parallel, world)),
       task_(std::move(task)) {
   agree(world.control(), [&] { device_ = device_from(config.train.device, world.local_rank()); });
+  if (device_.is_cuda()) allow_tf32(config.train.tf32);
   channel_ = make_device_channel(world, config.parallel, device_);
   agree(world.control(), [&] {
     model_ = models.build(config.model, spec, config.seed);
