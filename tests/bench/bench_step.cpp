@@ -87,7 +87,7 @@ class TuglineLoop {
   TuglineLoop(World& world, const RunConfig& config, std::shared_ptr<BenchData> data)
       : learner_(config, ModelRegistry(), data->spec(), world, nullptr, ParameterCopies::per_host),
         order_(std::make_shared<SampleOrder>(data->size(), 0, false)),
-        loader_(data, order_, nullptr, 0, LoaderOptions{}),
+        loader_(data, order_, nullptr, 0, LoaderOptions{.pinned = !learner_.device().is_cpu()}),
         strategy_(learner_.gradients(), world.control(), learner_.parameters(), learner_.optimizer(),
                   Schedule(config.optim, {1 << 30, 1, config.data.batch}), {data->size(), config.data.batch, true, 1 << 30},
                   {.node = learner_.node(), .exchange = learner_.exchange(), .shards = learner_.shards()}) {}

@@ -4,12 +4,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <mutex>
 #include <new>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -27,16 +31,72 @@
 #include "tugline/tests/support/device_double.hpp"
 #include "tugline/trainers/device_access.hpp"
 
+namespace {
+
+/// Copies that have been asked for on the second stream, and not made.
+struct LateCopies {
+  std::mutex mutex;
+  std::vector<std::function<void()>> copies;
+  void make() {
+    std::vector<std::function<void()>> all;
+    {
+      const std::scoped_lock lock(mutex);
+      all.swap(copies);
+    }
+    for (const auto& copy : all) copy();
+  }
+  static LateCopies& get() {
+    static auto* const late = new LateCopies;
+    return *late;
+  }
+};
+
+constexpr c10::StreamId kSecond = 1;
+thread_local c10::StreamId t_stream = 0;
+
+/// Memory of the host, with a name of its own.
+struct PinnedAllocator final : c10::Allocator {
+  c10::DataPtr allocate(std::size_t bytes) override {
+    void* const data = bytes == 0 ? nullptr : std::malloc(bytes);
+    const std::scoped_lock lock(mutex_);
+    if (data != nullptr) pinned_.insert(data);
+    return {data, data, &release, c10::DeviceType::CPU};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+  void copy_data(void* to, const void* from, std::size_t bytes) const override { default_copy_data(to, from, bytes); }
+  bool holds(const void* data) {
+    const std::scoped_lock lock(mutex_);
+    return pinned_.contains(const_cast<void*>(data));
+  }
+  static PinnedAllocator& get() {
+    static auto* const pinned = new PinnedAllocator;
+    return *pinned;
+  }
+
+ private:
+  static void release(void* data) {
+    const std::scoped_lock lock(get().mutex_);
+    get().pinned_.erase(data);
+    std::free(data);
+  }
+  std::mutex mutex_;
+  std::set<void*> pinned_;
+};
+
+}  // namespace
+
 namespace c10::impl {
-/// One stream, on which everything has happened when a call returns.
+/// Two streams; on the first everything has happened when a call returns.
 struct OpaqueGuard final : NoOpDeviceGuardImpl<DeviceType::HPU> {
   static Device device() { return {DeviceType::HPU, 0}; }
+  static Stream stream(StreamId id) { return Stream(Stream::UNSAFE, device(), id); }
   Device getDevice() const override { return device(); }
   Device exchangeDevice(Device) const override { return device(); }
-  Stream getStream(Device) const noexcept override { return Stream(Stream::DEFAULT, device()); }
-  Stream exchangeStream(Stream) const noexcept override { return Stream(Stream::DEFAULT, device()); }
+  Stream getStream(Device) const noexcept override { return stream(t_stream); }
+  Stream getStreamFromGlobalPool(Device, bool) const override { return stream(kSecond); }
+  Stream exchangeStream(Stream next) const noexcept override { return stream(std::exchange(t_stream, next.id())); }
   void record(void**, const Stream&, DeviceIndex, EventFlag) const override {}
-  void block(void*, const Stream&) const override {}
+  void block(void*, const Stream&) const override { LateCopies::get().make(); }
   bool queryEvent(void*) const override { return true; }
   void destroyEvent(void*, DeviceIndex) const noexcept override {}
 };
@@ -52,6 +112,8 @@ struct HPUHooks final : HPUHooksInterface {
   bool isBuilt() const override { return true; }
   bool isAvailable() const override { return true; }
   bool hasPrimaryContext(DeviceIndex) const override { return true; }
+  bool isPinnedPtr(const void* data) const override { return PinnedAllocator::get().holds(data); }
+  Allocator* getPinnedMemoryAllocator() const override { return &PinnedAllocator::get(); }
   DeviceIndex deviceCount() const override { return 1; }
   DeviceIndex getCurrentDevice() const override { return 0; }
   void setCurrentDevice(DeviceIndex) const override {}
@@ -154,7 +216,13 @@ at::Tensor on_host(const at::Tensor& tensor) {
   return at::from_blob(tensor.data_ptr(), tensor.sizes(), tensor.strides(), tensor.options().device(at::kCPU));
 }
 
-at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool) {
+at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool non_blocking) {
+  if (non_blocking && t_stream == kSecond && from.is_pinned()) {
+    LateCopies& late = LateCopies::get();
+    const std::scoped_lock lock(late.mutex);
+    late.copies.push_back([from, to] { copy_from(from, to, false); });
+    return to;
+  }
   const at::NoGradGuard no_grad;
   OpaqueMemory::get().open_for(from.const_data_ptr(), to.const_data_ptr(), [&] { on_host(to).copy_(on_host(from)); });
   return to;
