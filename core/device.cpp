@@ -2,6 +2,7 @@
 // Asks LibTorch through its hooks, which need no CUDA header: one object serves the builds with CUDA and without.
 #include "tugline/core/device.hpp"
 
+#include <ATen/Context.h>
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
@@ -90,6 +91,11 @@ at::Device device_from(const std::string& name, int local_rank, const DeviceFact
   if (named >= facts.usable) throw ConfigError(fmt::format("no device: {} is not among {}", name, devices_text(facts.usable)));
   const int index = any ? local_rank % facts.usable : named;
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+}
+
+void allow_tf32(bool allowed) {
+  at::globalContext().setAllowTF32CuBLAS(allowed);
+  at::globalContext().setAllowTF32CuDNN(allowed);
 }
 
 }  // namespace tugline

@@ -30,4 +30,8 @@ at::Device device_from(const std::string& name, int local_rank);
 /// The same by given facts.
 at::Device device_from(const std::string& name, int local_rank, const DeviceFacts& facts);
 
+/// Whether GPUs may round the factors of float32 products, of matrices and of convolutions, to TF32: 10 bits of mantissa. LibTorch by itself
+/// does it in convolutions. For the whole process.
+void allow_tf32(bool allowed);
+
 }  // namespace tugline

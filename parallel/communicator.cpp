@@ -1,34 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/parallel/communicator.hpp"
 
-#include <utility>
-
 namespace tugline {
-namespace {
-
-class SeveralWorks final : public Work {
- public:
-  explicit SeveralWorks(std::vector<std::unique_ptr<Work>> works) : works_(std::move(works)) {}
-  bool test() override {
-    bool done = true;
-    for (const auto& work : works_) done = work->test() && done;   // each makes progress
-    return done;
-  }
-  void wait() override {
-    for (const auto& work : works_) work->wait();
-  }
-
- private:
-  std::vector<std::unique_ptr<Work>> works_;
-};
-
-}  // namespace
-
-std::unique_ptr<Work> Communicator::start_all_reduces(std::span<const ReduceRange> ranges, ReduceOp op) {
-  std::vector<std::unique_ptr<Work>> works;
-  for (const ReduceRange& range : ranges) works.push_back(start_all_reduce(range.data, range.count, range.dtype, op));
-  return std::make_unique<SeveralWorks>(std::move(works));
-}
 
 void Communicator::all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
   start_all_reduce(data, count, dtype, op)->wait();

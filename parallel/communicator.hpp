@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -15,13 +14,6 @@
 namespace tugline {
 
 enum class ReduceOp : std::uint8_t { sum, max, min };
-
-/// Part of a sum of several buffers.
-struct ReduceRange {
-  void* data = nullptr;
-  std::int64_t count = 0;   ///< elements
-  DType dtype = DType::float32;
-};
 
 /// A group of ranks that talk to each other. Collectives are called by all of them in one order. Thread level: one thread
 /// at a time per communicator, but messages from several, each with tags of its own; the control twin may be used by another thread at the same time
@@ -41,8 +33,6 @@ class Communicator {
 
   // Collectives that return at once. Counts are elements.
   virtual std::unique_ptr<Work> start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) = 0;
-  /// Several at once: one launch where the backend has such, else one after the other.
-  virtual std::unique_ptr<Work> start_all_reduces(std::span<const ReduceRange> ranges, ReduceOp op);
   virtual std::unique_ptr<Work> start_broadcast(void* data, std::int64_t bytes, int root) = 0;
   virtual std::unique_ptr<Work> start_all_gather(const void* mine, std::int64_t bytes, void* all) = 0;  ///< `all`: size() * bytes
   virtual void barrier() = 0;

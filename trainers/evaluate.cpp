@@ -19,7 +19,7 @@ Evaluation evaluate(Learner& learner, std::shared_ptr<const Dataset> dataset, st
   const std::int64_t samples = dataset->size();
   const std::int64_t blocks = (samples + block - 1) / block;
   auto order = std::make_shared<SampleOrder>(samples, 0, false);
-  Loader loader(std::move(dataset), std::move(order), nullptr, 0, LoaderOptions{.augment = false});
+  Loader loader(std::move(dataset), std::move(order), nullptr, 0, LoaderOptions{.augment = false, .pinned = !learner.device().is_cpu()});
 
   const auto begin_of = [&](std::int64_t b) { return std::min(b * block, samples); };
   std::vector<double> sums(static_cast<std::size_t>(blocks * 4), 0.0);   // [blocks, 4]; zero where another rank has the block

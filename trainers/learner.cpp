@@ -16,6 +16,7 @@
 #include "tugline/core/models/module_tensors.hpp"
 #include "tugline/core/random.hpp"
 #include "tugline/core/state/load_weights.hpp"
+#include "tugline/core/trace_range.hpp"
 #include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
@@ -90,7 +91,9 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
       exchange_(exchange_options(config.parallel, world)),
       task_(std::move(task)) {
   agree(world.control(), [&] { device_ = device_from(config.train.device, world.local_rank()); });
+  if (device_.is_cuda()) allow_tf32(config.train.tf32);
   channel_ = make_device_channel(world, config.parallel, device_);
+  copy_ = BatchCopy(device_);
   agree(world.control(), [&] {
     model_ = models.build(config.model, spec, config.seed);
     if (!task_) task_ = make_task(config.task, spec);
@@ -181,8 +184,6 @@ at::Tensor Learner::forward(const at::Tensor& input) {
   return reduced_ && output.is_floating_point() ? output.to(at::kFloat) : output;   // losses and metrics are no place to save bits
 }
 
-Batch Learner::to_device(Batch batch) const { return {batch.input.to(device_), batch.target.to(device_)}; }
-
 bool Learner::overflowed(const StepFacts& facts) {
   if (!facts.finite) return facts.nonfinite_rank < 0 && loss_scale_.shrink();
   loss_scale_.note_finite();
@@ -200,7 +201,10 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
   for (std::int64_t begin = piece.begin; begin < piece.end; begin += micro) {
     const double before = clock.seconds();
     heartbeat_.enter(Phase::data);
-    const Batch batch = loader.take(piece.epoch, begin, std::min(begin + micro, piece.end));
+    const Batch batch = [&] {
+      const TraceRange range("data");
+      return loader.take(piece.epoch, begin, std::min(begin + micro, piece.end));
+    }();
     data_seconds += clock.seconds() - before;
     heartbeat_.enter(Phase::compute);
     const double cpu_before = thread_cpu_seconds();
@@ -218,10 +222,17 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
 void Learner::compute_gradients(const Batch& batch, double nominal_weight, std::uint64_t dropout_seed, StepReport& report) {
   seed_dropout(dropout_seed, device_);
   model_->train();
-  const at::Tensor output = forward(batch.input);
-  const at::Tensor target = batch.target.to(device_);
-  const LossSum loss = task_->loss(output, target);
-  (loss.sum / nominal_weight).backward();
+  const Batch there = to_device(batch);
+  const at::Tensor& target = there.target;
+  const auto [output, loss] = [&] {
+    const TraceRange range("forward");
+    const at::Tensor result = forward(there.input);
+    return std::pair(result, task_->loss(result, target));
+  }();
+  {
+    const TraceRange range("backward");
+    (loss.sum / nominal_weight).backward();
+  }
   torch::NoGradGuard no_grad;
   report.weight += loss.weight;
   report.loss_sum += loss.sum.item<double>();
@@ -237,7 +248,8 @@ EvalSums Learner::evaluate(const Batch& batch) {
   torch::NoGradGuard no_grad;
   const bool training = model_->is_training();
   model_->eval();
-  const EvalSums sums = task_->evaluate(forward(batch.input), batch.target.to(device_));
+  const Batch there = to_device(batch);
+  const EvalSums sums = task_->evaluate(forward(there.input), there.target);
   model_->train(training);
   return sums;
 }

@@ -15,6 +15,7 @@
 #include "tugline/parallel/strategy.hpp"
 #include "tugline/parallel/sync/exchange.hpp"
 #include "tugline/parallel/watchdog/heartbeat.hpp"
+#include "tugline/trainers/batch_copy.hpp"
 #include "tugline/trainers/loss_scale.hpp"
 
 namespace tugline {
@@ -48,7 +49,7 @@ class Learner {
   const std::vector<at::Tensor>& common() const { return common_; }
   /// Where parameters, gradients and batches are (train.device).
   at::Device device() const { return device_; }
-  Batch to_device(Batch batch) const;
+  Batch to_device(const Batch& batch) const { return copy_(batch); }
   /// Sums gradients where they are: the world's communicator, or that of its devices.
   Communicator& gradients() { return channel_ ? *channel_ : host_channel_; }
   /// How gradients go that do not lie in the node's memory.
@@ -94,6 +95,7 @@ class Learner {
   std::int64_t micro_batch_;
   int shards_;
   at::Device device_ = at::kCPU;
+  BatchCopy copy_{at::kCPU};
   Communicator& host_channel_;
   std::unique_ptr<Communicator> channel_;   // of devices; null: the host's
   bool float64_;

@@ -11,6 +11,7 @@
 
 #include "tugline/core/config/load.hpp"
 #include "tugline/core/data/loader.hpp"
+#include "tugline/core/trace_range.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/core/log.hpp"
 #include "tugline/core/models/batch_norm.hpp"
@@ -124,7 +125,8 @@ Trainer::Impl::Impl(Parts parts_in)
       plan(make_plan(parts.config, parts.data.train->size())),
       order(std::make_shared<SampleOrder>(parts.data.train->size(), parts.config.seed, parts.config.data.shuffle)),
       loader(parts.data.train, order, &parts.config.data.augment, parts.config.seed,
-             LoaderOptions{.threads = parts.config.data.threads, .prefetch_samples = parts.config.data.prefetch}),
+             LoaderOptions{.threads = parts.config.data.threads, .prefetch_samples = parts.config.data.prefetch,
+                           .pinned = !parts.learner.device().is_cpu()}),
       state{parts.learner.parameters(), parts.learner.buffers(), parts.learner.optimizer().slots()},
       saver(parts.checkpoints, parts.config.checkpoint, parts.log, parts.faults),
       eval_interval(interval_steps(parts.config.train.eval_every, parts.config.train.eval_unit == "epoch", plan.steps_per_epoch())),
@@ -199,6 +201,7 @@ StepFacts Trainer::Impl::one_step(const Piece& piece) {
 }
 
 StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
+  const TraceRange range("step", piece.step + 1);
   Heartbeat& heartbeat = parts.learner.heartbeat();
   heartbeat.begin_step(piece.step + 1);
   const double before = parts.clock.seconds();
@@ -343,6 +346,7 @@ Evaluation Trainer::Impl::evaluate_split(const std::string& name, const std::sha
   if (split->size() == 0) return {};
   const auto cut = present_cut();
   const std::vector<double> speeds(cut.begin(), cut.end());
+  const TraceRange range("evaluation");
   const Evaluation result = evaluate(parts.learner, split, config().train.eval_batch, world(), speeds);
   EvalRecord record{name, progress().step / plan.steps_per_epoch(), progress().step, result.loss, accuracy_of(result),
                     result.samples, result.seconds};

@@ -115,6 +115,12 @@ void check_local(const RunConfig& run, Conflicts& out) {
 
 /// What is made for memory that the host can read.
 void check_device(const RunConfig& run, Conflicts& out) {
+  if (run.train.tf32 && run.train.device != "cuda") {
+    out.push_back({{"train.tf32", "train.device"}, "train.tf32 is for GPUs: use train.device cuda, or leave it off"});
+  }
+  if (run.train.tf32 && run.train.precision == "float64") {
+    out.push_back({{"train.tf32", "train.precision"}, "train.tf32 rounds products of float32, and train.precision is float64: use float32, or leave it off"});
+  }
   if (run.train.device == "cpu") return;
   const ParallelConfig& parallel = run.parallel;
   const auto refuse = [&](const std::string& key, const std::string& value) {

@@ -12,10 +12,10 @@
 namespace tugline {
 namespace {
 
-at::Tensor empty_stack(std::int64_t batch, const std::vector<std::int64_t>& sample_shape, DType dtype) {
+at::Tensor empty_stack(std::int64_t batch, const std::vector<std::int64_t>& sample_shape, DType dtype, bool pinned) {
   std::vector<std::int64_t> shape{batch};
   shape.insert(shape.end(), sample_shape.begin(), sample_shape.end());
-  return at::empty(shape, dtype == DType::float32 ? at::kFloat : at::kLong);
+  return at::empty(shape, at::TensorOptions(dtype == DType::float32 ? at::kFloat : at::kLong).pinned_memory(pinned));
 }
 
 std::span<std::byte> bytes_of(at::Tensor& tensor) {
@@ -29,6 +29,7 @@ std::int64_t Batch::size() const { return input.size(0); }
 struct Loader::Impl {
   SampleSpec spec;
   Prefetcher prefetcher;
+  bool pinned;
   double wait_seconds = 0;
 };
 
@@ -37,7 +38,7 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, std::shared_ptr<const Sam
   const SampleSpec spec = dataset->spec();
   const Augment augment(augmentation && options.augment ? *augmentation : AugmentConfig{}, spec);
   const Prefetcher::Options prefetch{options.threads, options.prefetch_samples};
-  impl_.reset(new Impl{spec, {std::move(dataset), std::move(order), augment, seed, prefetch}});
+  impl_.reset(new Impl{spec, {std::move(dataset), std::move(order), augment, seed, prefetch}, options.pinned});
 }
 
 Loader::~Loader() = default;
@@ -49,8 +50,8 @@ void Loader::expect(std::int64_t epoch, std::int64_t begin, std::int64_t end) {
 Batch Loader::take(std::int64_t epoch, std::int64_t begin, std::int64_t end) {
   const SampleSpec& spec = impl_->spec;
   const std::int64_t count = std::max<std::int64_t>(0, end - begin);
-  Batch batch{empty_stack(count, spec.input_shape, spec.input_dtype),
-              empty_stack(count, spec.target_shape, spec.target_dtype)};
+  Batch batch{empty_stack(count, spec.input_shape, spec.input_dtype, impl_->pinned),
+              empty_stack(count, spec.target_shape, spec.target_dtype, impl_->pinned)};
   const double before = Clock::steady().seconds();
   impl_->prefetcher.take(epoch, begin, end, bytes_of(batch.input), bytes_of(batch.target));
   impl_->wait_seconds += Clock::steady().seconds() - before;

@@ -24,6 +24,7 @@ struct LoaderOptions {
   int threads = 1;                      ///< prefetch threads; 0 reads in take()
   std::int64_t prefetch_samples = 512;  ///< how many samples may lie ready
   bool augment = true;
+  bool pinned = false;                  ///< batches lie in memory that the accelerator of this process reads by itself
 };
 
 /// Prefetches *samples* with threads of its own and assembles batches late, so a piece may change size from one step to the

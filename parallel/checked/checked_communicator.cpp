@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <optional>
 #include <string>
 #include <thread>
@@ -15,6 +14,7 @@
 #include "tugline/core/log.hpp"
 #include "tugline/parallel/checked/call_site.hpp"
 #include "tugline/parallel/checked/collective_call.hpp"
+#include "tugline/parallel/forwarding_communicator.hpp"
 #include "tugline/parallel/world.hpp"
 
 namespace tugline {
@@ -27,54 +27,38 @@ struct Record {
   std::uint64_t site = 0;
 };
 
-class CheckedCommunicator final : public Communicator {
+class CheckedCommunicator final : public ForwardingCommunicator {
  public:
   CheckedCommunicator(std::unique_ptr<Communicator> inner, const Clock& clock)
-      : inner_(std::move(inner)), channel_(inner_->duplicate()), clock_(clock), records_(static_cast<std::size_t>(inner_->size())) {}
-
-  int rank() const override { return inner_->rank(); }
-  int size() const override { return inner_->size(); }
-  std::string backend() const override { return inner_->backend(); }
+      : ForwardingCommunicator(std::move(inner)), channel_(this->inner().duplicate()), clock_(clock), records_(static_cast<std::size_t>(size())) {}
 
   std::unique_ptr<Work> start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override {
     check({.amount = count, .what = Collective::all_reduce, .dtype = dtype, .op = op});
-    return inner_->start_all_reduce(data, count, dtype, op);
+    return ForwardingCommunicator::start_all_reduce(data, count, dtype, op);
   }
   std::unique_ptr<Work> start_broadcast(void* data, std::int64_t bytes, int root) override {
     check({.amount = bytes, .root = root, .what = Collective::broadcast});
-    return inner_->start_broadcast(data, bytes, root);
+    return ForwardingCommunicator::start_broadcast(data, bytes, root);
   }
   std::unique_ptr<Work> start_all_gather(const void* mine, std::int64_t bytes, void* all) override {
     check({.amount = bytes, .what = Collective::all_gather});
-    return inner_->start_all_gather(mine, bytes, all);
+    return ForwardingCommunicator::start_all_gather(mine, bytes, all);
   }
   void barrier() override {
     check({.what = Collective::barrier});
-    inner_->barrier();
+    ForwardingCommunicator::barrier();
   }
   std::unique_ptr<Communicator> split(int color, int key) override {
     check({.what = Collective::split});
-    auto part = inner_->split(color, key);
-    return part ? checked(std::move(part), clock_) : nullptr;
+    return ForwardingCommunicator::split(color, key);
   }
   std::unique_ptr<Communicator> duplicate() override {
     check({.what = Collective::duplicate});
-    return checked(inner_->duplicate(), clock_);
-  }
-
-  std::unique_ptr<Work> start_send(const void* data, std::int64_t bytes, int to, int tag) override {
-    return inner_->start_send(data, bytes, to, tag);
-  }
-  std::unique_ptr<Work> start_receive(void* data, std::int64_t bytes, int from, int tag) override {
-    return inner_->start_receive(data, bytes, from, tag);
-  }
-  std::optional<Incoming> probe(int from, int tag) override { return inner_->probe(from, tag); }
-  [[noreturn]] void abort(int exit_code) noexcept override {
-    inner_->abort(exit_code);
-    std::_Exit(exit_code);   // not reached, but GCC 12 does not believe it of a virtual function
+    return ForwardingCommunicator::duplicate();
   }
 
  private:
+  std::unique_ptr<Communicator> wrap(std::unique_ptr<Communicator> part) override { return checked(std::move(part), clock_); }
   void check(CollectiveCall call);
   void exchange(const Record& mine, const CallSite& site);
   std::vector<std::string> texts_of_all(const CallSite& site);
@@ -86,7 +70,6 @@ class CheckedCommunicator final : public Communicator {
     CallSite site;
   };
 
-  std::unique_ptr<Communicator> inner_;
   std::unique_ptr<Communicator> channel_;
   const Clock& clock_;
   std::uint64_t number_ = 0;

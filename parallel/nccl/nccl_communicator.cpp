@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/parallel/nccl/nccl_communicator.hpp"
 
-#include <algorithm>
-#include <cstdlib>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 
@@ -14,7 +11,7 @@
 namespace tugline {
 
 NcclCommunicator::NcclCommunicator(std::shared_ptr<nccl::Link> link, std::unique_ptr<Communicator> host, std::shared_ptr<DeviceApi> api)
-    : api_(std::move(api)), host_(std::move(host)), link_(std::move(link)) {}
+    : ForwardingCommunicator(std::move(host)), api_(std::move(api)), link_(std::move(link)) {}
 
 /// Works may keep the link for longer.
 NcclCommunicator::~NcclCommunicator() { link_->close(); }
@@ -27,25 +24,13 @@ bool NcclCommunicator::on_device(const void* data, std::int64_t bytes, const std
 
 std::unique_ptr<Work> NcclCommunicator::start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
   const auto name = fmt::format("all_reduce of {} {}", count, name_of(dtype));
-  if (!on_device(data, count, name)) return host_->start_all_reduce(data, count, dtype, op);
+  if (!on_device(data, count, name)) return ForwardingCommunicator::start_all_reduce(data, count, dtype, op);
   return link_->start(name, [=](DeviceApi& api, NcclComm comm, Stream stream) { api.all_reduce(comm, data, count, dtype, op, stream); });
-}
-
-std::unique_ptr<Work> NcclCommunicator::start_all_reduces(std::span<const ReduceRange> ranges, ReduceOp op) {
-  const auto name = fmt::format("all_reduce of {} ranges", ranges.size());
-  const bool all_on_device =
-      std::all_of(ranges.begin(), ranges.end(), [&](const ReduceRange& range) { return on_device(range.data, range.count, name); });
-  if (ranges.empty() || !all_on_device) return Communicator::start_all_reduces(ranges, op);
-  return link_->start(name, [&](DeviceApi& api, NcclComm comm, Stream stream) {
-    nccl::in_group(api, [&] {
-      for (const ReduceRange& range : ranges) api.all_reduce(comm, range.data, range.count, range.dtype, op, stream);
-    });
-  });
 }
 
 std::unique_ptr<Work> NcclCommunicator::start_broadcast(void* data, std::int64_t bytes, int root) {
   const auto name = fmt::format("broadcast of {} bytes from rank {}", bytes, root);
-  if (!on_device(data, bytes, name)) return host_->start_broadcast(data, bytes, root);
+  if (!on_device(data, bytes, name)) return ForwardingCommunicator::start_broadcast(data, bytes, root);
   return link_->start(name, [=](DeviceApi& api, NcclComm comm, Stream stream) { api.broadcast(comm, data, bytes, root, stream); });
 }
 
@@ -55,46 +40,41 @@ std::unique_ptr<Work> NcclCommunicator::start_all_gather(const void* mine, std::
   if (device != on_device(mine, bytes, name)) {
     throw CommError(fmt::format("rank {}, {}: one buffer is on the device, the other on the host; put both in one place", rank(), name));
   }
-  if (!device) return host_->start_all_gather(mine, bytes, all);
+  if (!device) return ForwardingCommunicator::start_all_gather(mine, bytes, all);
   return link_->start(name, [=](DeviceApi& api, NcclComm comm, Stream stream) { api.all_gather(comm, mine, bytes, all, stream); });
 }
 
 void NcclCommunicator::barrier() {
   link_->require_alive("barrier");
-  host_->barrier();
+  ForwardingCommunicator::barrier();
 }
 
 std::unique_ptr<Work> NcclCommunicator::start_send(const void* data, std::int64_t bytes, int to, int tag) {
   const auto name = fmt::format("send of {} bytes to rank {}", bytes, to);
-  if (!on_device(data, bytes, name)) return host_->start_send(data, bytes, to, tag);
+  if (!on_device(data, bytes, name)) return ForwardingCommunicator::start_send(data, bytes, to, tag);
   return link_->start_later(name, [=](DeviceApi& api, NcclComm comm, Stream stream) { api.send(comm, data, bytes, to, stream); });
 }
 
 std::unique_ptr<Work> NcclCommunicator::start_receive(void* data, std::int64_t bytes, int from, int tag) {
   const auto name = fmt::format("receive of {} bytes from rank {}", bytes, from);
-  if (!on_device(data, bytes, name)) return host_->start_receive(data, bytes, from, tag);
+  if (!on_device(data, bytes, name)) return ForwardingCommunicator::start_receive(data, bytes, from, tag);
   return link_->start_later(name, [=](DeviceApi& api, NcclComm comm, Stream stream) { api.receive(comm, data, bytes, from, stream); });
 }
 
 std::optional<Communicator::Incoming> NcclCommunicator::probe(int from, int tag) {
   link_->require_alive("probe");
-  return host_->probe(from, tag);
+  return ForwardingCommunicator::probe(from, tag);
 }
 
 std::unique_ptr<Communicator> NcclCommunicator::split(int color, int key) {
   link_->require_alive("split");
-  auto host = host_->split(color, key);
+  auto host = inner().split(color, key);
   auto link = link_->split(host ? color : -1, host ? host->rank() : 0, host ? host->size() : 0);
   if (!host) return nullptr;
   return std::make_unique<NcclCommunicator>(std::move(link), std::move(host), api_);
 }
 
 std::unique_ptr<Communicator> NcclCommunicator::duplicate() { return split(0, rank()); }
-
-void NcclCommunicator::abort(int exit_code) noexcept {
-  host_->abort(exit_code);
-  std::_Exit(exit_code);   // for compilers that do not see that the line above is the last
-}
 
 void NcclCommunicator::cancel(const std::string& why) noexcept { link_->cancel(why); }
 

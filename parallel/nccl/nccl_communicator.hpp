@@ -3,10 +3,9 @@
 
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 
-#include "tugline/parallel/communicator.hpp"
+#include "tugline/parallel/forwarding_communicator.hpp"
 #include "tugline/parallel/nccl/nccl_options.hpp"
 
 namespace tugline {
@@ -29,18 +28,15 @@ class Link;
 /// A failure of any rank, or an operation that takes longer than NcclOptions say, aborts the communicator on this rank: what waits for it
 /// on a stream goes on, with undefined data, and this and every later call throws CommError that names operation, rank and cause. Thread
 /// level as of any Communicator; cancel() from any thread.
-class NcclCommunicator final : public Communicator {
+class NcclCommunicator final : public ForwardingCommunicator {
  public:
   NcclCommunicator(std::shared_ptr<nccl::Link> link, std::unique_ptr<Communicator> host, std::shared_ptr<DeviceApi> api);
   /// Finishes what is under way, within the time limit. Collective, but does not wait for a rank that is gone longer than that.
   ~NcclCommunicator() override;
 
-  int rank() const override { return host_->rank(); }
-  int size() const override { return host_->size(); }
   std::string backend() const override { return "nccl"; }
   bool takes_device_memory() const override { return true; }
   std::unique_ptr<Work> start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
-  std::unique_ptr<Work> start_all_reduces(std::span<const ReduceRange> ranges, ReduceOp op) override;
   std::unique_ptr<Work> start_broadcast(void* data, std::int64_t bytes, int root) override;
   std::unique_ptr<Work> start_all_gather(const void* mine, std::int64_t bytes, void* all) override;
   void barrier() override;   ///< of the hosts: work on the devices goes on
@@ -49,7 +45,6 @@ class NcclCommunicator final : public Communicator {
   std::optional<Incoming> probe(int from, int tag) override;
   std::unique_ptr<Communicator> split(int color, int key) override;
   std::unique_ptr<Communicator> duplicate() override;
-  [[noreturn]] void abort(int exit_code) noexcept override;
 
   /// Aborts what is under way on this rank; `why` stands in what later calls throw. For a watchdog.
   void cancel(const std::string& why) noexcept;
@@ -58,7 +53,6 @@ class NcclCommunicator final : public Communicator {
   bool on_device(const void* data, std::int64_t bytes, const std::string& name);
 
   std::shared_ptr<DeviceApi> api_;
-  std::unique_ptr<Communicator> host_;
   std::shared_ptr<nccl::Link> link_;   // goes first
 };
 

@@ -17,8 +17,7 @@ constexpr std::chrono::microseconds kPause{50};   // between two questions to a 
 constexpr const char* kAdvice =
     "see what each rank did last (tugline status, the ranks' logs, NCCL_DEBUG=WARN), then start the job again from its last checkpoint";
 
-}  // namespace
-
+/// Makes the API's calls in `body` one launch.
 void in_group(DeviceApi& api, const std::function<void()>& body) {
   api.group_start();
   try {
@@ -32,6 +31,8 @@ void in_group(DeviceApi& api, const std::function<void()>& body) {
   }
   api.group_end();
 }
+
+}  // namespace
 
 struct Link::Operation {
   std::string name;

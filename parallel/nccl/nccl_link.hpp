@@ -16,9 +16,6 @@
 
 namespace tugline::nccl {
 
-/// Makes the API's calls in `body` one launch.
-void in_group(DeviceApi& api, const std::function<void()>& body);
-
 /// One rank's end of an NCCL communicator: its stream, what is under way on it, and a thread that looks whether that fails or takes too
 /// long. The first failure aborts the communicator, so that no stream waits for ever; every later call throws CommError with that failure.
 /// Calls come from one thread at a time; cancel() from any.
@@ -35,7 +32,7 @@ class Link : public std::enable_shared_from_this<Link> {
   std::shared_ptr<Link> split(int color, int rank, int size);
 
   using Call = std::function<void(DeviceApi&, NcclComm, Stream)>;
-  /// Queues `call`, one or a group of the API's collectives. `name` is for messages: "all_reduce of 7 float32".
+  /// Queues `call`, one of the API's collectives. `name` is for messages: "all_reduce of 7 float32".
   std::unique_ptr<Work> start(std::string name, const Call& call);
   /// For send and receive: `call` is held back until such work is waited for or tested, or start(), split() or close() comes. All that is
   /// held back then goes as one group, so ranks that first send and then receive do not wait for each other.

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -228,7 +227,7 @@ class Sent final : public Work {
 }  // namespace
 
 StagedCommunicator::StagedCommunicator(std::unique_ptr<Communicator> inner, std::shared_ptr<DeviceApi> api, StagedOptions options)
-    : api_(std::move(api)), options_(std::move(options)), inner_(std::move(inner)), channel_(inner_->duplicate()) {
+    : ForwardingCommunicator(std::move(inner)), api_(std::move(api)), options_(std::move(options)), channel_(this->inner().duplicate()) {
   api_->set_device(options_.device);
   options_.segment_bytes = std::max<std::int64_t>(options_.segment_bytes, 16 * (size() + 1));   // something of each rank
   road_ = std::make_shared<Road>(api_, options_);
@@ -246,7 +245,7 @@ std::unique_ptr<Work> StagedCommunicator::start(std::unique_ptr<Transfer> transf
 }
 
 std::unique_ptr<Work> StagedCommunicator::start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
-  if (!on_device(data, count)) return inner_->start_all_reduce(data, count, dtype, op);
+  if (!on_device(data, count)) return inner().start_all_reduce(data, count, dtype, op);
   class Reduction final : public Transfer {
    public:
     Reduction(Communicator& channel, char* data, std::int64_t count, DType dtype, ReduceOp op, std::int64_t segment_bytes)
@@ -271,7 +270,7 @@ std::unique_ptr<Work> StagedCommunicator::start_all_reduce(void* data, std::int6
 }
 
 std::unique_ptr<Work> StagedCommunicator::start_broadcast(void* data, std::int64_t bytes, int root) {
-  if (!on_device(data, bytes)) return inner_->start_broadcast(data, bytes, root);
+  if (!on_device(data, bytes)) return inner().start_broadcast(data, bytes, root);
   class Broadcast final : public Transfer {
    public:
     Broadcast(Communicator& channel, char* data, std::int64_t bytes, int root, std::int64_t segment_bytes)
@@ -293,7 +292,7 @@ std::unique_ptr<Work> StagedCommunicator::start_broadcast(void* data, std::int64
 }
 
 std::unique_ptr<Work> StagedCommunicator::start_all_gather(const void* mine, std::int64_t bytes, void* all) {
-  if (!on_device(all, bytes)) return inner_->start_all_gather(mine, bytes, all);
+  if (!on_device(all, bytes)) return inner().start_all_gather(mine, bytes, all);
   class Gathering final : public Transfer {
    public:
     Gathering(Communicator& channel, const char* mine, std::int64_t bytes, char* all, std::int64_t segment_bytes)
@@ -321,7 +320,7 @@ std::unique_ptr<Work> StagedCommunicator::start_all_gather(const void* mine, std
 }
 
 std::unique_ptr<Work> StagedCommunicator::start_send(const void* data, std::int64_t bytes, int to, int tag) {
-  if (!on_device(data, bytes)) return inner_->start_send(data, bytes, to, tag);
+  if (!on_device(data, bytes)) return inner().start_send(data, bytes, to, tag);
   api_->set_device(options_.device);
   PinnedMemory memory = make_pinned(api_, bytes);
   const OwnedStream way = make_stream(api_);
@@ -329,30 +328,20 @@ std::unique_ptr<Work> StagedCommunicator::start_send(const void* data, std::int6
   api_->stream_wait(way.get(), ready.get());
   api_->copy_to_host(memory.get(), data, bytes, way.get());
   api_->synchronize(way.get());
-  auto message = inner_->start_send(memory.get(), bytes, to, tag);
+  auto message = inner().start_send(memory.get(), bytes, to, tag);
   return std::make_unique<Sent>(std::move(memory), std::move(message));
 }
 
 std::unique_ptr<Work> StagedCommunicator::start_receive(void* data, std::int64_t bytes, int from, int tag) {
-  if (!on_device(data, bytes)) return inner_->start_receive(data, bytes, from, tag);
+  if (!on_device(data, bytes)) return inner().start_receive(data, bytes, from, tag);
   api_->set_device(options_.device);
   auto receipt = std::make_unique<Receipt>(road_, data, bytes);
-  receipt->set_out(inner_->start_receive(receipt->memory(), bytes, from, tag));
+  receipt->set_out(inner().start_receive(receipt->memory(), bytes, from, tag));
   return receipt;
 }
 
-std::unique_ptr<Communicator> StagedCommunicator::split(int color, int key) {
-  auto part = inner_->split(color, key);
-  return part ? std::make_unique<StagedCommunicator>(std::move(part), api_, options_) : nullptr;
-}
-
-std::unique_ptr<Communicator> StagedCommunicator::duplicate() {
-  return std::make_unique<StagedCommunicator>(inner_->duplicate(), api_, options_);
-}
-
-void StagedCommunicator::abort(int exit_code) noexcept {
-  inner_->abort(exit_code);
-  std::_Exit(exit_code);   // for compilers that do not see that the line above is the last
+std::unique_ptr<Communicator> StagedCommunicator::wrap(std::unique_ptr<Communicator> part) {
+  return std::make_unique<StagedCommunicator>(std::move(part), api_, options_);
 }
 
 }  // namespace tugline

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
+#include <string>
 
-#include "tugline/parallel/communicator.hpp"
+#include "tugline/parallel/forwarding_communicator.hpp"
 #include "tugline/parallel/nccl/nccl_options.hpp"
 #include "tugline/parallel/ring/progress_thread.hpp"
 
@@ -24,38 +24,31 @@ struct StagedOptions {
 /// The order of streams holds as in work.hpp, but a device cannot wait for MPI: wait() blocks the host until the result is on its way back
 /// to the device, and start_send() until the message has left it. Failures are those of the other communicator. Thread level as of any
 /// Communicator.
-class StagedCommunicator final : public Communicator {
+class StagedCommunicator final : public ForwardingCommunicator {
  public:
   /// Collective.
   StagedCommunicator(std::unique_ptr<Communicator> inner, std::shared_ptr<DeviceApi> api, StagedOptions options);
   ~StagedCommunicator() override;
 
-  int rank() const override { return inner_->rank(); }
-  int size() const override { return inner_->size(); }
-  std::string backend() const override { return "staged over " + inner_->backend(); }
+  std::string backend() const override { return "staged over " + ForwardingCommunicator::backend(); }
   bool takes_device_memory() const override { return true; }
   std::unique_ptr<Work> start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
   std::unique_ptr<Work> start_broadcast(void* data, std::int64_t bytes, int root) override;
   std::unique_ptr<Work> start_all_gather(const void* mine, std::int64_t bytes, void* all) override;
-  void barrier() override { inner_->barrier(); }
   std::unique_ptr<Work> start_send(const void* data, std::int64_t bytes, int to, int tag) override;
   std::unique_ptr<Work> start_receive(void* data, std::int64_t bytes, int from, int tag) override;
-  std::optional<Incoming> probe(int from, int tag) override { return inner_->probe(from, tag); }
-  std::unique_ptr<Communicator> split(int color, int key) override;
-  std::unique_ptr<Communicator> duplicate() override;
-  [[noreturn]] void abort(int exit_code) noexcept override;
 
  private:
   class Road;
   class Receipt;
   class Transfer;
   class StagedWork;
+  std::unique_ptr<Communicator> wrap(std::unique_ptr<Communicator> part) override;
   std::unique_ptr<Work> start(std::unique_ptr<Transfer> transfer);
   bool on_device(const void* data, std::int64_t bytes) { return bytes > 0 && api_->on_device(data); }
 
   std::shared_ptr<DeviceApi> api_;
   StagedOptions options_;
-  std::unique_ptr<Communicator> inner_;
   std::unique_ptr<Communicator> channel_;   // for collectives of the device, made by whoever advances them
   std::shared_ptr<Road> road_;
   ProgressThread progress_;

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "tugline/core/state/arena.hpp"
+#include "tugline/core/trace_range.hpp"
 #include "tugline/parallel/communicator.hpp"
 
 namespace tugline {
@@ -40,7 +41,10 @@ void BucketReducer::on_ready(int bucket) {
 }
 
 void BucketReducer::launch_ready() {
-  while (next_ < order_.size() && ready_[static_cast<std::size_t>(order_[next_])]) sum_->start(order_[next_++]);
+  for (; next_ < order_.size() && ready_[static_cast<std::size_t>(order_[next_])]; ++next_) {
+    const TraceRange range("bucket", order_[next_]);
+    sum_->start(order_[next_]);
+  }
 }
 
 /// Registration says only roughly in which order a model's layers run.
@@ -59,6 +63,7 @@ void BucketReducer::finish() {
   hooks_.finish();
   std::fill(ready_.begin(), ready_.end(), 1);
   launch_ready();
+  const TraceRange range("wait for buckets");
   sum_->finish();
   if (!learned_) learn_order();
 }

@@ -54,30 +54,16 @@ class GatheredSum final : public Work {
   std::unique_ptr<Work> gather_;
 };
 
-/// Through host memory: the host waits for the gradients, and hands the sum back.
-class StagedSum final : public Work {
- public:
-  StagedSum(Communicator& communicator, const at::Tensor& gradients)
-      : gradients_(gradients), host_(gradients.cpu()),
-        work_(communicator.start_all_reduce(host_.data_ptr(), host_.numel(), dtype_of(host_), ReduceOp::sum)) {}
-  bool test() override { return work_->test(); }
-  void wait() override {
-    work_->wait();
-    gradients_.copy_(host_);
-  }
-
- private:
-  at::Tensor gradients_, host_;
-  std::unique_ptr<Work> work_;
-};
-
 }  // namespace
 
 Exchange::Exchange(Communicator& communicator, const Arena& arena, const ExchangeOptions& options)
-    : communicator_(communicator), arena_(arena), pairwise_(options.pairwise),
-      staged_(!arena.device().is_cpu() && !communicator.takes_device_memory()) {
+    : communicator_(communicator), arena_(arena), pairwise_(options.pairwise) {
   if (communicator.size() == 1) return;
   const bool on_host = arena.device().is_cpu();
+  if (!on_host && !communicator.takes_device_memory()) {
+    throw Error("gradients on " + arena.device().str() + " need a communicator that takes memory of devices, and " + communicator.backend() +
+                " does not");
+  }
   if (!on_host && (pairwise_ || options.bfloat16)) throw Error("gradients on a device are summed as they are: neither rounded nor pairwise");
   if (pairwise_ && options.bfloat16) throw Error("sums that are added up pairwise are not rounded on their way");
   if (on_host && !pairwise_ && (options.ring || options.bfloat16)) ring_ = std::make_unique<RingCommunicator>(communicator.duplicate());
@@ -90,7 +76,6 @@ Exchange::~Exchange() = default;
 
 std::unique_ptr<Work> Exchange::start(const Range& range) {
   const at::Tensor gradients = arena_.gradients(range);
-  if (staged_) return std::make_unique<StagedSum>(communicator_, gradients);
   if (pairwise_) return std::make_unique<GatheredSum>(communicator_, gradients.data_ptr(), range.size(), dtype_of(gradients));
   const auto& residual = residuals_[static_cast<std::size_t>(range.buffer)];
   if (residual) return ring_->start_rounded_sum(gradients.data_ptr<float>(), range.size(), residual.get() + range.begin);

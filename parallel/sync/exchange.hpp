@@ -26,8 +26,8 @@ struct ExchangeOptions {
 /// Sums ranges of a gradient arena over the ranks of a communicator. One thread.
 class Exchange {
  public:
-  /// Collective. Everything must outlive the exchange. An arena on a device goes as `communicator` can: directly (takes_device_memory()), or
-  /// through host memory; not rounded and not pairwise.
+  /// Collective. Everything must outlive the exchange. An arena on a device needs a `communicator` that
+  /// takes_device_memory(), and is neither rounded nor pairwise; throws Error.
   Exchange(Communicator& communicator, const Arena& arena, const ExchangeOptions& options);
   ~Exchange();
 
@@ -41,7 +41,7 @@ class Exchange {
  private:
   Communicator& communicator_;
   const Arena& arena_;
-  bool pairwise_, staged_;
+  bool pairwise_;
   std::unique_ptr<RingCommunicator> ring_;
   std::vector<std::shared_ptr<float>> residuals_;   // per flat, as long as its gradients; null where nothing is rounded
 };

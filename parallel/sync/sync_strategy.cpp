@@ -12,6 +12,7 @@
 #include "tugline/core/optim/clip.hpp"
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/core/state/arena.hpp"
+#include "tugline/core/trace_range.hpp"
 #include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/piece_cutter.hpp"
 #include "tugline/parallel/step_records.hpp"
@@ -124,6 +125,7 @@ void SyncStrategy::Impl::check_gradients(StepFacts& facts, double squares) const
 
 void SyncStrategy::Impl::step_optimizer(const GlobalStep& step) {
   if (!step.finite || step.weight <= 0) return reducer.forget();
+  const TraceRange range("optimizer");
   double scale = nominal_weight / step.weight;
   if (options.clip_norm > 0) scale *= clip_factor(step.gradient_norm, options.clip_norm);
   for (const auto& segment : segments) {

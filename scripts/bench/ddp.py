@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch DistributedDataParallel over gloo on two ranks, the peer of tests/bench/bench_step.cpp and bench_all_reduce.cpp.
+"""PyTorch DistributedDataParallel, the peer of tests/bench/bench_step.cpp and bench_all_reduce.cpp: over gloo on two ranks of the CPU.
 
 ddp.py mlp-64: milliseconds per step, the better of plain DDP and DDP with gradient_as_bucket_view and static_graph, both with
 SGD(fused=True). ddp.py mlp-64 GROUP GROUP: rank r runs in the r-th of these control groups, by its file cgroup.procs.
+ddp.py --cuda RANKS mlp-64: the same over NCCL, a GPU for each rank, batches from pinned memory.
 ddp.py all-reduce BYTES: microseconds of gloo's all-reduce, each time of fresh data, of which every rank then reads all.
 """
 import os
@@ -26,6 +27,9 @@ def model_of(name):
                          nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 10))
 
 
+CUDA = len(sys.argv) > 2 and sys.argv[1] == "--cuda"   # in the ranks' processes too
+RANKS = int(sys.argv[2]) if CUDA else 2
+WORDS = sys.argv[3:] if CUDA else sys.argv[1:]
 SEQUENCE, VOCABULARY, WIDTH, HEADS, LAYERS = 64, 65, 128, 4, 4
 
 
@@ -59,13 +63,20 @@ class Transformer(nn.Module):
 def data_of(name):
     if name == "transformer":
         tokens = torch.randint(VOCABULARY, (2048, SEQUENCE))
-        return tokens, tokens.roll(-1, 1)
-    return torch.randn(2048, *((784,) if name == "mlp" else (1, 28, 28))), torch.randint(0, 10, (2048,))
+        data = tokens, tokens.roll(-1, 1)
+    else:
+        data = torch.randn(2048, *((784,) if name == "mlp" else (1, 28, 28))), torch.randint(0, 10, (2048,))
+    return [part.pin_memory() for part in data] if CUDA else data
 
 
 def set_up(rank, world):
-    if len(sys.argv) > 2 and sys.argv[1] != "all-reduce":
-        with open(sys.argv[2 + rank], "w") as group:
+    if CUDA:
+        torch.cuda.set_device(rank)
+        dist.init_process_group("nccl", rank=rank, world_size=world)
+        torch.manual_seed(7)
+        return
+    if len(WORDS) > 1 and WORDS[0] != "all-reduce":
+        with open(WORDS[1 + rank], "w") as group:
             group.write(str(os.getpid()))
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})   # as mpirun --bind-to core does
     torch.set_num_threads(1)
@@ -95,10 +106,11 @@ def all_reduce_worker(rank, world, size, queue):
 def worker(rank, world, name, batch, queue):
     set_up(rank, world)
     inputs, targets = data_of(name)
+    device = torch.device("cuda", rank) if CUDA else torch.device("cpu")
     best = None
     for options in ({}, {"gradient_as_bucket_view": True, "static_graph": True}):
         torch.manual_seed(0)
-        model = DistributedDataParallel(Transformer() if name == "transformer" else model_of(name), **options)
+        model = DistributedDataParallel((Transformer() if name == "transformer" else model_of(name)).to(device), **options)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
         loss_of = nn.CrossEntropyLoss()
         cursor = 0
@@ -106,7 +118,7 @@ def worker(rank, world, name, batch, queue):
         def step():
             nonlocal cursor
             cursor = 0 if cursor + batch > 2048 else cursor
-            x, y = inputs[cursor:cursor + batch], targets[cursor:cursor + batch]
+            x, y = (part[cursor:cursor + batch].to(device, non_blocking=True) for part in (inputs, targets))
             cursor += batch
             optimizer.zero_grad()
             loss = loss_of(model(x), y.flatten())
@@ -122,7 +134,7 @@ def worker(rank, world, name, batch, queue):
             start = time.perf_counter()
             for _ in range(30):
                 step()
-            slowest = torch.tensor([(time.perf_counter() - start) / 30])
+            slowest = torch.tensor([(time.perf_counter() - start) / 30], device=device)
             dist.all_reduce(slowest, op=dist.ReduceOp.MAX)
             blocks.append(1e3 * slowest.item())
         median = statistics.median(blocks)
@@ -135,10 +147,12 @@ def worker(rank, world, name, batch, queue):
 if __name__ == "__main__":
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29531")
+    if CUDA and torch.cuda.device_count() < RANKS:
+        sys.exit(f"no device for each of {RANKS} ranks: PyTorch {torch.__version__} sees {torch.cuda.device_count()}")
     result = mp.get_context("spawn").SimpleQueue()
-    if sys.argv[1] == "all-reduce":
-        mp.spawn(all_reduce_worker, args=(2, int(sys.argv[2]), result), nprocs=2)
+    if WORDS[0] == "all-reduce":
+        mp.spawn(all_reduce_worker, args=(RANKS, int(WORDS[1]), result), nprocs=RANKS)
     else:
-        case_name, batch_size = sys.argv[1].rsplit("-", 1)
-        mp.spawn(worker, args=(2, case_name, int(batch_size), result), nprocs=2)
+        case_name, batch_size = WORDS[0].rsplit("-", 1)
+        mp.spawn(worker, args=(RANKS, case_name, int(batch_size), result), nprocs=RANKS)
     print(result.get())

@@ -3,11 +3,15 @@
 //   mpirun -n 2 bench_step [--quick] [CASE...]
 //   mpirun -n 2 bench_step --ours [--short] [--bfloat16] mlp-64
 //                                              prints milliseconds per step of Tugline's loop alone, for scripts/bench/ddp.sh and hosts.sh
+//   mpirun -n 2 bench_step --device cuda [--memory] mlp-64
+//                                              the same on GPUs, a rank each; or a JSON object per rank: bytes that the arena, the optimizer
+//                                              and the model's buffers need there, and bytes that are allocated at rest and at most
 //   mpirun -n 2 bench_step --shards mlp-256    what parallel.shards: 4 costs
 //   mpirun -n 2 bench_step --overlap mlp-256   a step against the longer of its computation and its communication, for a slow link
 // The plain loops run on every rank at once (as many copies as ranks, no communication): one with torch::optim as a user would write
 // it, one with ATen's fused kernel on flat buffers. Prints a JSON object per case and peer on rank 0. All sides are checked: equal
 // losses on one rank, equal parameters on several.
+#include <ATen/DeviceAccelerator.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -83,8 +87,8 @@ class TuglineLoop {
   TuglineLoop(World& world, const RunConfig& config, std::shared_ptr<BenchData> data)
       : learner_(config, ModelRegistry(), data->spec(), world, nullptr, ParameterCopies::per_host),
         order_(std::make_shared<SampleOrder>(data->size(), 0, false)),
-        loader_(data, order_, nullptr, 0, LoaderOptions{}),
-        strategy_(world.communicator(), world.control(), learner_.parameters(), learner_.optimizer(),
+        loader_(data, order_, nullptr, 0, LoaderOptions{.pinned = !learner_.device().is_cpu()}),
+        strategy_(learner_.gradients(), world.control(), learner_.parameters(), learner_.optimizer(),
                   Schedule(config.optim, {1 << 30, 1, config.data.batch}), {data->size(), config.data.batch, true, 1 << 30},
                   {.node = learner_.node(), .exchange = learner_.exchange(), .shards = learner_.shards()}) {}
   double step() {
@@ -201,12 +205,16 @@ void check(World& world, TuglineLoop& ours, TorchLoop& torch_loop, FlatLoop& fla
   }
 }
 
-RunConfig config_of(World& world, const Case& c, const std::string& wire, int shards) {
+RunConfig config_of(World& world, const Case& c, const std::string& wire, int shards, const std::string& device = "cpu") {
   const std::string optim = c.optimizer == "sgd" ? "{name: sgd, lr: 0.01, momentum: 0.9}" : "{name: adamw, lr: 0.001, weight_decay: 0}";
   return parse_config(fmt::format("data: {{name: synthetic, batch: {}}}\ntask: {{name: {}}}\nmodel: {}\noptim: {}\n"
-                                  "parallel: {{wire: {}, shards: {}}}\n",
+                                  "parallel: {{wire: {}, shards: {}}}\ntrain: {{device: '{}'}}\n",
                                   c.batch_per_rank * world.size(), c.input == "tokens" ? "language_model" : "classification", c.model,
-                                  optim, wire, shards), c.title());
+                                  optim, wire, shards, device), c.title());
+}
+
+std::shared_ptr<BenchData> data_for(World& world, const Case& c) {
+  return std::make_shared<BenchData>(c.input, std::max<std::int64_t>(2048, 4 * c.batch_per_rank * world.size()));
 }
 
 /// Ours and its peers on one rank of one case.
@@ -218,7 +226,7 @@ struct Loops {
   FlatLoop flat_loop;
   Loops(World& world, const Case& c, const std::string& wire = "float32", int shards = 0)
       : config(config_of(world, c, wire, shards)),
-        data(std::make_shared<BenchData>(c.input, std::max<std::int64_t>(2048, 4 * c.batch_per_rank * world.size()))),
+        data(data_for(world, c)),
         ours(world, config, data), torch_loop(config, *data, c.batch_per_rank), flat_loop(config, *data, c.batch_per_rank) {
     check(world, ours, torch_loop, flat_loop);
   }
@@ -285,11 +293,51 @@ void run_overlap(World& world, const Case& c, int blocks) {
 }
 
 /// `brief`: for links on which a step takes a second.
+double median_milliseconds(World& world, TuglineLoop& loop, bool brief) {
+  std::vector<double> milliseconds;
+  for (int i = 0; i < (brief ? 1 : 10); ++i) milliseconds.push_back(1e3 * block(world, loop, brief ? 10 : 30));
+  return percentile(milliseconds, 0.5);
+}
+
 double milliseconds_of_ours(World& world, const Case& c, bool brief, const std::string& wire) {
   Loops loops(world, c, wire);
-  std::vector<double> milliseconds;
-  for (int i = 0; i < (brief ? 1 : 10); ++i) milliseconds.push_back(1e3 * block(world, loops.ours, brief ? 10 : 30));
-  return percentile(milliseconds, 0.5);
+  return median_milliseconds(world, loops.ours, brief);
+}
+
+double milliseconds_on(const std::string& device, World& world, const Case& c, bool brief) {
+  TuglineLoop loop(world, config_of(world, c, "float32", 0, device), data_for(world, c));
+  return median_milliseconds(world, loop, brief);
+}
+
+/// What the arena, the optimizer and the model's buffers take on the device.
+std::int64_t expected_bytes(Learner& learner) {
+  std::int64_t bytes = 0;
+  const auto add = [&](const at::Tensor& flat) { bytes += flat.defined() ? static_cast<std::int64_t>(flat.nbytes()) : 0; };
+  for (const Arena* arena : {&learner.parameters(), &learner.buffers()}) {
+    for (const auto& flat : arena->flats()) {
+      add(flat.values);
+      add(flat.gradients);
+    }
+  }
+  for (const auto& slot : learner.optimizer().slots()) {
+    for (const auto& flat : slot.buffers) add(flat);
+  }
+  return bytes;
+}
+
+/// By LibTorch's allocator, in which all tensors lie.
+void print_memory(const std::string& device, World& world, const Case& c) {
+  TuglineLoop loop(world, config_of(world, c, "float32", 0, device), data_for(world, c));
+  const auto allocated = [index = loop.learner().device().index()] {
+    return at::accelerator::getDeviceStats(index).allocated_bytes[0];   // of all pools
+  };
+  const std::int64_t at_rest = allocated().current;
+  seconds_of(loop, 10);
+  const auto line = fmt::format(R"({{"case": "{}", "rank": {}, "expected_bytes": {}, "bytes_at_rest": {}, "peak_bytes": {}}})", c.title(),
+                                world.rank(), expected_bytes(loop.learner()), at_rest, allocated().peak);
+  for (const std::string& each : world.control().all_gather(line)) {
+    if (world.rank() == 0) std::cout << each << std::endl;
+  }
 }
 
 std::vector<Case> cases() {
@@ -311,6 +359,12 @@ int main(int argc, char** argv) {
   const std::string wire = std::erase(arguments, "--bfloat16") > 0 ? "bfloat16" : "float32";
   const bool shards = std::erase(arguments, "--shards") > 0;
   const bool overlap = std::erase(arguments, "--overlap") > 0;
+  const bool memory = std::erase(arguments, "--memory") > 0;
+  std::string device = "cpu";
+  if (const auto option = std::find(arguments.begin(), arguments.end(), "--device"); option != arguments.end() && option + 1 != arguments.end()) {
+    device = option[1];
+    arguments.erase(option, option + 2);
+  }
   try {
     for (const Case& c : cases()) {
       if (!arguments.empty() && std::find(arguments.begin(), arguments.end(), c.title()) == arguments.end()) continue;
@@ -322,13 +376,20 @@ int main(int argc, char** argv) {
         run_overlap(world, c, quick ? 3 : 10);
         continue;
       }
-      if (!only_ours) {
+      if (memory) {
+        print_memory(device, world, c);
+        continue;
+      }
+      if (!only_ours && device == "cpu") {
         run_case(world, c, quick ? 5 : 30);
         continue;
       }
-      const double milliseconds = milliseconds_of_ours(world, c, brief, wire);
+      const double milliseconds = device == "cpu" ? milliseconds_of_ours(world, c, brief, wire) : milliseconds_on(device, world, c, brief);
       if (world.rank() == 0) std::cout << milliseconds << std::endl;
     }
+  } catch (const tugline::AgreedError& error) {
+    if (world.rank() == 0) std::cerr << "bench_step: " << error.what() << std::endl;
+    return static_cast<int>(error.exit_code());
   } catch (const std::exception& error) {
     std::cerr << "bench_step: " << error.what() << std::endl;
     world.communicator().abort(1);

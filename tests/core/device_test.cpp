@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/device.hpp"
 
+#include <ATen/Context.h>
 #include <gmock/gmock.h>
 
 #include <cstdlib>
@@ -66,6 +67,14 @@ TEST(WhyNoDevice, EachReasonHasItsSentence) {
   facts.driver.cuda_version = 13010;
   EXPECT_THAT(why_no_device(facts), StartsWith("no device: LibTorch cannot use the 1 GPU, cuda:0 that"));
   EXPECT_EQ(why_no_device(two_gpus()), "");
+}
+
+TEST(Tf32, IsOfMatricesAndOfConvolutionsOrOfNeither) {
+  for (const bool allowed : {true, false}) {
+    allow_tf32(allowed);
+    EXPECT_EQ(at::globalContext().allowTF32CuBLAS(), allowed);
+    EXPECT_EQ(at::globalContext().allowTF32CuDNN(), allowed);
+  }
 }
 
 TEST(DeviceFacts, KnowThisBuildAndThisMachine) {

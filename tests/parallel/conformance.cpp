@@ -230,6 +230,7 @@ void split_makes_groups_ordered_by_key(Communicator& communicator) {
   const auto group = communicator.split(rank % 2, -rank);   // evens and odds, backwards
   const int members = rank % 2 == 0 ? (size + 1) / 2 : size / 2;
   ASSERT_NE(group, nullptr);
+  EXPECT_EQ(group->backend(), communicator.backend());
   EXPECT_EQ(group->size(), members);
   EXPECT_EQ(group->rank(), members - 1 - rank / 2);
   const std::int64_t sum = group->all_reduce(static_cast<std::int64_t>(rank));
@@ -242,6 +243,7 @@ void split_makes_groups_ordered_by_key(Communicator& communicator) {
 void a_duplicate_is_a_channel_of_its_own(Communicator& communicator) {
   const int size = communicator.size(), rank = communicator.rank();
   const auto twin = communicator.duplicate();
+  EXPECT_EQ(twin->backend(), communicator.backend());
   EXPECT_EQ(twin->rank(), rank);
   EXPECT_EQ(twin->size(), size);
   const int a = 2 * rank, b = 2 * rank + 1;

@@ -25,7 +25,7 @@ namespace tugline {
 /// - An operation comes to its stream only when nccl_status() has been asked twice: communicators do not block.
 /// - A send ends when it has been received. Ranks of a host on one device are refused. An operation that fails ends when it is aborted.
 /// - Finalizing ends when all ranks finalize. An abort is an error on the other ranks.
-class DeviceDouble final : public DeviceApi {
+class DeviceDouble : public DeviceApi {
  public:
   explicit DeviceDouble(int devices);
   ~DeviceDouble() override;   ///< joins all streams, whatever they wait for

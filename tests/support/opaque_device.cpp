@@ -4,10 +4,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <new>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include <gtest/gtest.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/detail/HPUHooksInterface.h>
 #include <ATen/native/CPUFallback.h>
@@ -19,16 +28,75 @@
 #include <torch/library.h>
 #include <torch/torch.h>
 
+#include "tugline/tests/support/device_double.hpp"
+#include "tugline/trainers/device_access.hpp"
+
+namespace {
+
+/// Copies that have been asked for on the second stream, and not made.
+struct LateCopies {
+  std::mutex mutex;
+  std::vector<std::function<void()>> copies;
+  void make() {
+    std::vector<std::function<void()>> all;
+    {
+      const std::scoped_lock lock(mutex);
+      all.swap(copies);
+    }
+    for (const auto& copy : all) copy();
+  }
+  static LateCopies& get() {
+    static auto* const late = new LateCopies;
+    return *late;
+  }
+};
+
+constexpr c10::StreamId kSecond = 1;
+thread_local c10::StreamId t_stream = 0;
+
+/// Memory of the host, with a name of its own.
+struct PinnedAllocator final : c10::Allocator {
+  c10::DataPtr allocate(std::size_t bytes) override {
+    void* const data = bytes == 0 ? nullptr : std::malloc(bytes);
+    const std::scoped_lock lock(mutex_);
+    if (data != nullptr) pinned_.insert(data);
+    return {data, data, &release, c10::DeviceType::CPU};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+  void copy_data(void* to, const void* from, std::size_t bytes) const override { default_copy_data(to, from, bytes); }
+  bool holds(const void* data) {
+    const std::scoped_lock lock(mutex_);
+    return pinned_.contains(const_cast<void*>(data));
+  }
+  static PinnedAllocator& get() {
+    static auto* const pinned = new PinnedAllocator;
+    return *pinned;
+  }
+
+ private:
+  static void release(void* data) {
+    const std::scoped_lock lock(get().mutex_);
+    get().pinned_.erase(data);
+    std::free(data);
+  }
+  std::mutex mutex_;
+  std::set<void*> pinned_;
+};
+
+}  // namespace
+
 namespace c10::impl {
-/// One stream, on which everything has happened when a call returns.
+/// Two streams; on the first everything has happened when a call returns.
 struct OpaqueGuard final : NoOpDeviceGuardImpl<DeviceType::HPU> {
   static Device device() { return {DeviceType::HPU, 0}; }
+  static Stream stream(StreamId id) { return Stream(Stream::UNSAFE, device(), id); }
   Device getDevice() const override { return device(); }
   Device exchangeDevice(Device) const override { return device(); }
-  Stream getStream(Device) const noexcept override { return Stream(Stream::DEFAULT, device()); }
-  Stream exchangeStream(Stream) const noexcept override { return Stream(Stream::DEFAULT, device()); }
+  Stream getStream(Device) const noexcept override { return stream(t_stream); }
+  Stream getStreamFromGlobalPool(Device, bool) const override { return stream(kSecond); }
+  Stream exchangeStream(Stream next) const noexcept override { return stream(std::exchange(t_stream, next.id())); }
   void record(void**, const Stream&, DeviceIndex, EventFlag) const override {}
-  void block(void*, const Stream&) const override {}
+  void block(void*, const Stream&) const override { LateCopies::get().make(); }
   bool queryEvent(void*) const override { return true; }
   void destroyEvent(void*, DeviceIndex) const noexcept override {}
 };
@@ -44,6 +112,8 @@ struct HPUHooks final : HPUHooksInterface {
   bool isBuilt() const override { return true; }
   bool isAvailable() const override { return true; }
   bool hasPrimaryContext(DeviceIndex) const override { return true; }
+  bool isPinnedPtr(const void* data) const override { return PinnedAllocator::get().holds(data); }
+  Allocator* getPinnedMemoryAllocator() const override { return &PinnedAllocator::get(); }
   DeviceIndex deviceCount() const override { return 1; }
   DeviceIndex getCurrentDevice() const override { return 0; }
   void setCurrentDevice(DeviceIndex) const override {}
@@ -59,10 +129,10 @@ namespace {
 const c10::Device kDevice(c10::DeviceType::HPU, 0);
 
 /// All of the device's memory, by address.
-class Memory {
+class OpaqueMemory {
  public:
-  static Memory& get() {
-    static auto* const memory = new Memory;   // tensors may outlive every static object
+  static OpaqueMemory& get() {
+    static auto* const memory = new OpaqueMemory;   // tensors may outlive every static object
     return *memory;
   }
   void* allocate(std::size_t bytes) {
@@ -81,27 +151,42 @@ class Memory {
     ::munmap(address, found->second);
     sizes_.erase(found);
   }
-  std::recursive_mutex& mutex() { return mutex_; }
-  void protect(const void* address, int rights) {
-    auto after = sizes_.upper_bound(const_cast<void*>(address));
-    if (after == sizes_.begin()) return;
-    --after;
-    ::mprotect(after->first, after->second, rights);
+  bool holds(const void* address) {
+    const std::scoped_lock lock(mutex_);
+    return around(address) != sizes_.end();
+  }
+  /// Runs `copy` while these two can be read and written by the host; one may be the host's own.
+  template <typename Copy>
+  void open_for(const void* one, const void* other, const Copy& copy) {
+    const std::scoped_lock lock(mutex_);
+    for (const void* const address : {one, other}) protect(address, PROT_READ | PROT_WRITE);
+    copy();
+    for (const void* const address : {one, other}) protect(address, PROT_NONE);
   }
 
  private:
+  std::map<void*, std::size_t>::iterator around(const void* address) {
+    const auto after = sizes_.upper_bound(const_cast<void*>(address));
+    if (after == sizes_.begin()) return sizes_.end();
+    const auto found = std::prev(after);
+    return address < static_cast<char*>(found->first) + found->second ? found : sizes_.end();
+  }
+  void protect(const void* address, int rights) {
+    const auto found = around(address);
+    if (found != sizes_.end()) ::mprotect(found->first, found->second, rights);
+  }
   std::recursive_mutex mutex_;
   std::map<void*, std::size_t> sizes_;
 };
 
 struct Allocator final : c10::Allocator {
   c10::DataPtr allocate(std::size_t bytes) override {
-    void* const data = bytes == 0 ? nullptr : Memory::get().allocate(bytes);
+    void* const data = bytes == 0 ? nullptr : OpaqueMemory::get().allocate(bytes);
     return {data, data, &release, kDevice};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
   void copy_data(void*, const void*, std::size_t) const override { TORCH_CHECK(false, "the device copies by _copy_from alone"); }
-  static void release(void* data) { Memory::get().free(data); }
+  static void release(void* data) { OpaqueMemory::get().free(data); }
 };
 Allocator allocator;
 REGISTER_ALLOCATOR(c10::DeviceType::HPU, &allocator);
@@ -131,24 +216,54 @@ at::Tensor on_host(const at::Tensor& tensor) {
   return at::from_blob(tensor.data_ptr(), tensor.sizes(), tensor.strides(), tensor.options().device(at::kCPU));
 }
 
-at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool) {
+at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool non_blocking) {
+  if (non_blocking && t_stream == kSecond && from.is_pinned()) {
+    LateCopies& late = LateCopies::get();
+    const std::scoped_lock lock(late.mutex);
+    late.copies.push_back([from, to] { copy_from(from, to, false); });
+    return to;
+  }
   const at::NoGradGuard no_grad;
-  Memory& memory = Memory::get();
-  const std::scoped_lock lock(memory.mutex());
-  const auto set_rights = [&](int rights) {
-    for (const at::Tensor* const tensor : {&from, &to}) {
-      if (!tensor->device().is_cpu() && tensor->numel() > 0) memory.protect(tensor->data_ptr(), rights);
-    }
-  };
-  set_rights(PROT_READ | PROT_WRITE);
-  on_host(to).copy_(on_host(from));
-  set_rights(PROT_NONE);
+  OpaqueMemory::get().open_for(from.const_data_ptr(), to.const_data_ptr(), [&] { on_host(to).copy_(on_host(from)); });
   return to;
 }
 at::Tensor copy_from_and_resize(const at::Tensor& from, const at::Tensor& to) {
   TORCH_CHECK(from.sizes() == to.sizes(), "the device resizes nothing");
   return copy_from(from, to, false);
 }
+
+/// The streams of a double that copy from and to the device. On the null stream LibTorch computes, and has done so when a call returns:
+/// what it waits for must have happened too.
+class OpaqueApi final : public DeviceDouble {
+ public:
+  OpaqueApi() : DeviceDouble(1) {}
+  ~OpaqueApi() override {
+    EXPECT_EQ(misuses(), std::vector<std::string>{});
+    EXPECT_EQ(alive(), 0);
+  }
+  DeviceInfo device_info(int device) override {
+    DeviceInfo info = DeviceDouble::device_info(device);
+    info.uuid = "GPU-" + std::to_string(::getpid());   // each process has its own
+    return info;
+  }
+  bool on_device(const void* data) override { return OpaqueMemory::get().holds(data); }
+  void copy_to_device(void* device, const void* host, std::int64_t bytes, Stream stream) override { copy(device, host, bytes, stream); }
+  void copy_to_host(void* host, const void* device, std::int64_t bytes, Stream stream) override { copy(host, device, bytes, stream); }
+  void stream_wait(Stream stream, Event event) override {
+    DeviceDouble::stream_wait(stream, event);
+    if (stream == nullptr) synchronize(stream);
+  }
+
+ private:
+  void copy(void* to, const void* from, std::int64_t bytes, Stream stream) {
+    launch(stream, [=] { OpaqueMemory::get().open_for(to, from, [&] { std::memcpy(to, from, static_cast<std::size_t>(bytes)); }); });
+  }
+};
+
+const bool kProvided = [] {
+  provide_device_access(kDevice.type(), [] { return DeviceAccess{std::make_shared<OpaqueApi>(), nullptr}; });
+  return true;
+}();
 
 void on_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) { at::native::cpu_fallback(op, stack); }
 

@@ -5,8 +5,12 @@
 
 #include <cerrno>
 
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include "tugline/core/data/loader.hpp"
 #include "tugline/tests/support/opaque_device.hpp"
 #include "tugline/tests/trainers/trainer_lab.hpp"
+#include "tugline/trainers/batch_copy.hpp"
 #include "tugline/trainers/verify/verify.hpp"
 
 namespace tugline {
@@ -14,7 +18,10 @@ namespace {
 
 class DeviceTest : public TrainerLab {
  protected:
-  DeviceTest() { config_.parallel.shared_memory = "off"; }   // sums of the backend on both sides
+  DeviceTest() {
+    config_.parallel.shared_memory = "off";   // sums of the backend on both sides
+    config_.parallel.backend = "mpi";         // from the device through pinned memory
+  }
   Outcome train_on(const std::string& device, Plan plan) {
     config_.train.device = device;
     return train(plan);
@@ -77,6 +84,27 @@ TEST_P(EveryDeviceCase, EndsWithTheBitsOfTheHostAlsoAfterMovingInBetween) {
     EXPECT_TRUE(moved.resumed);
     EXPECT_TRUE(moved.bits == host.bits) << folder;
   }
+}
+
+TEST_F(DeviceTest, GradientsGoThroughPinnedMemoryAndMpi) {
+  config_.train.device = kOpaqueDevice;
+  Learner learner(config_, models_, data_.train->spec(), world_);
+  EXPECT_EQ(learner.gradients().backend(), world_.size() == 1 ? "mpi" : "staged over mpi");
+}
+
+TEST_F(DeviceTest, BatchesTravelByAStreamOfTheirOwn) {
+  auto order = std::make_shared<SampleOrder>(kSamples, 0, false);
+  Loader loader(data_.train, order, nullptr, 0, LoaderOptions{.threads = 0, .pinned = true});
+  const Batch batch = loader.take(0, 0, kBatch);
+  EXPECT_TRUE(batch.input.is_pinned());
+  EXPECT_TRUE(batch.target.is_pinned());
+  const at::Device device(kOpaqueDevice);
+  const Batch there = BatchCopy(device)(batch);
+  EXPECT_EQ(there.input.device().type(), device.type());
+  EXPECT_TRUE(there.input.cpu().equal(batch.input));
+  EXPECT_TRUE(there.target.cpu().equal(batch.target));
+  EXPECT_EQ(c10::impl::VirtualGuardImpl(device.type()).getStream(device).id(), 0) << "the thread goes on on the stream it had";
+  EXPECT_TRUE(BatchCopy(at::kCPU)(batch).input.is_same(batch.input));
 }
 
 TEST_F(DeviceTest, ClipsAsTheHostDoes) {

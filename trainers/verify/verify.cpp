@@ -25,11 +25,11 @@ namespace {
 
 constexpr double kTolerance32 = 1e-5, kTolerance64 = 1e-12;
 
-/// Products in 16 bits round at 2^-8 or 2^-11, and other shares mean other sums before they do.
-double tolerance_in(const std::string& precision) {
-  if (precision == "float64") return kTolerance64;
-  if (precision == "bf16") return 0.02;
-  return precision == "fp16" ? 0.0025 : kTolerance32;
+/// Products in 16 bits round at 2^-8 or 2^-11, those in TF32 at 2^-11, and other shares mean other sums before they do.
+double tolerance_in(const TrainConfig& train) {
+  if (train.precision == "float64") return kTolerance64;
+  if (train.precision == "bf16") return 0.02;
+  return train.precision == "fp16" || train.tf32 ? 0.0025 : kTolerance32;
 }
 
 /// Which steps to compare.
@@ -215,7 +215,7 @@ VerifyReport verify(World& world, const VerifySubject& subject, std::optional<do
   report.ranks = world.size();
   report.backend = world.communicator().backend();
   report.precision = config.train.precision;
-  report.tolerance = tolerance.value_or(tolerance_in(config.train.precision));
+  report.tolerance = tolerance.value_or(tolerance_in(config.train));
 
   Pair pair(world, config, subject, true);
   const bool sync_norm = pair.team.sync_batch_norm();

@@ -2,7 +2,6 @@
 // What every backend promises, of NCCL's communicator on the double.
 #include <gtest/gtest.h>
 
-#include <set>
 #include <string>
 #include <tuple>
 
@@ -13,18 +12,8 @@
 namespace tugline {
 namespace {
 
-/// What NCCL has not: tags, probes, and sums of 16 bits that are rounded once.
-std::vector<ConformanceCase> cases_of_devices() {
-  static const std::set<std::string> others{"point_to_point_keeps_order_and_tags_apart", "probe_tells_who_and_how_long",
-                                            "halves_accumulate_in_float32"};
-  std::vector<ConformanceCase> cases = conformance_cases();
-  const auto erased = std::erase_if(cases, [&](const auto& one) { return others.contains(one.name); });
-  EXPECT_EQ(erased, others.size());
-  return cases;
-}
-
 class NcclConformance : public testing::TestWithParam<std::tuple<int, ConformanceCase>> {};
-INSTANTIATE_TEST_SUITE_P(, NcclConformance, testing::Combine(testing::Values(1, 2, 3, 4), testing::ValuesIn(cases_of_devices())),
+INSTANTIATE_TEST_SUITE_P(, NcclConformance, testing::Combine(testing::Values(1, 2, 3, 4), testing::ValuesIn(conformance_cases_of_nccl())),
                          case_and_ranks);
 
 TEST_P(NcclConformance, Holds) {

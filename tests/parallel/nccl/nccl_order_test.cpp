@@ -2,10 +2,8 @@
 // The order of streams, groups, messages. Gates hold streams up, so that what comes too early comes for certain.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <numeric>
+#include <algorithm>
 #include <thread>
-#include <vector>
 
 #include "tugline/core/error.hpp"
 #include "tugline/parallel/nccl/device_handles.hpp"
@@ -98,37 +96,6 @@ TEST_F(NcclOrder, TestSaysWhenItIsDone) {
     rank.api->open(1);
     while (!work->test()) std::this_thread::yield();
     EXPECT_EQ(numbers.data[0], 2);
-  });
-}
-
-TEST_F(NcclOrder, ManyRangesAreOneLaunch) {
-  run([&](DeviceRank& rank, NcclCommunicator& communicator) {
-    const Numbers numbers(rank, 7, rank.options.device + 1);
-    const DeviceMemory more = make_memory(rank.api, 4 * sizeof(std::int32_t));
-    auto* const integers = static_cast<std::int32_t*>(more.get());
-    rank.api->launch(rank.stream, [=] { std::iota(integers, integers + 4, 0); });
-    const ReduceRange ranges[] = {{numbers.data, 3, DType::float64}, {numbers.data + 3, 4, DType::float64}, {integers, 4, DType::int32}};
-    const int before = rank.control.all_reduce(std::int64_t{rank.api->launches()}, ReduceOp::max);
-    communicator.start_all_reduces(ranges, ReduceOp::sum)->wait();
-    rank.api->synchronize(rank.stream);
-    communicator.barrier();
-    EXPECT_EQ(rank.api->launches() - before, kRanks);
-    for (int i = 0; i < 7; ++i) EXPECT_EQ(numbers.data[i], kSum + kRanks);
-    for (int i = 0; i < 4; ++i) EXPECT_EQ(integers[i], kRanks * i);
-    communicator.barrier();
-  });
-}
-
-/// By default, one after the other.
-TEST_F(NcclOrder, ManyRangesOfTheHost) {
-  run([&](DeviceRank& rank, NcclCommunicator& communicator) {
-    double a[2] = {1, 2}, b[1] = {double(rank.options.device)};
-    const ReduceRange ranges[] = {{a, 2, DType::float64}, {b, 1, DType::float64}};
-    const auto work = communicator.start_all_reduces(ranges, ReduceOp::sum);
-    work->wait();
-    EXPECT_TRUE(work->test());
-    EXPECT_EQ(a[1], 2 * kRanks);
-    EXPECT_EQ(b[0], kSum);
   });
 }
 

@@ -11,8 +11,9 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
-#include "tugline/parallel/communicator.hpp"
+#include "tugline/parallel/forwarding_communicator.hpp"
 #include "tugline/parallel/nccl/nccl_options.hpp"
 #include "tugline/tests/parallel/conformance.hpp"
 #include "tugline/tests/support/device_double.hpp"
@@ -21,35 +22,32 @@ namespace tugline {
 
 /// A communicator of devices as one of hosts: copies each buffer to the device, lets `inner` work on it, and copies it back when it is
 /// waited for. With it, cases that know only memory of the host run on the device.
-class OnDevice final : public Communicator {
+class OnDevice final : public ForwardingCommunicator {
  public:
   OnDevice(std::unique_ptr<Communicator> inner, std::shared_ptr<DeviceApi> api, CurrentStream current_stream)
-      : inner_(std::move(inner)), api_(std::move(api)), current_stream_(std::move(current_stream)) {}
+      : ForwardingCommunicator(std::move(inner)), api_(std::move(api)), current_stream_(std::move(current_stream)) {}
 
-  int rank() const override { return inner_->rank(); }
-  int size() const override { return inner_->size(); }
-  std::string backend() const override { return inner_->backend(); }
+  bool takes_device_memory() const override { return false; }   // it reads and writes on the host
   std::unique_ptr<Work> start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
   std::unique_ptr<Work> start_broadcast(void* data, std::int64_t bytes, int root) override;
   std::unique_ptr<Work> start_all_gather(const void* mine, std::int64_t bytes, void* all) override;
-  void barrier() override { inner_->barrier(); }
   std::unique_ptr<Work> start_send(const void* data, std::int64_t bytes, int to, int tag) override;
   std::unique_ptr<Work> start_receive(void* data, std::int64_t bytes, int from, int tag) override;
-  std::optional<Incoming> probe(int from, int tag) override { return inner_->probe(from, tag); }
-  std::unique_ptr<Communicator> split(int color, int key) override;
-  std::unique_ptr<Communicator> duplicate() override;
-  [[noreturn]] void abort(int exit_code) noexcept override;
 
  private:
+  std::unique_ptr<Communicator> wrap(std::unique_ptr<Communicator> part) override;
   class Buffer;
   class DownloadWork;
-  std::unique_ptr<Communicator> inner_;
   std::shared_ptr<DeviceApi> api_;
   CurrentStream current_stream_;
 };
 
-/// A stream for each thread that asks, as LibTorch has: threads that share one make their communicators wait for each other.
-CurrentStream stream_of_each_thread(const std::shared_ptr<DeviceApi>& api);
+/// A stream of `device` for each thread that asks, as LibTorch has: threads that share one make their communicators wait for each other.
+/// Makes the device that thread's.
+CurrentStream stream_of_each_thread(const std::shared_ptr<DeviceApi>& api, int device);
+
+/// Without what NCCL has not: tags, probes, and sums of 16 bits that are rounded once.
+std::vector<ConformanceCase> conformance_cases_of_nccl();
 
 /// A rank with a device of its own, on a thread of its own.
 struct DeviceRank {

@@ -16,7 +16,7 @@ INSTANTIATE_TEST_SUITE_P(, StagedMpi, testing::ValuesIn(conformance_cases()), []
 TEST_P(StagedMpi, Holds) {
   const auto api = std::make_shared<DeviceDouble>(1);
   {
-    const StagedOptions options{0, stream_of_each_thread(api), 100'000};
+    const StagedOptions options{0, stream_of_each_thread(api, 0), 100'000};
     auto staged = std::make_unique<StagedCommunicator>(world_.communicator().duplicate(), api, options);
     OnDevice communicator(std::move(staged), api, options.current_stream);
     GetParam().run(communicator);

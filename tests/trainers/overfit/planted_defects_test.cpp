@@ -10,6 +10,7 @@
 
 #include "tugline/core/state/arena.hpp"
 #include "tugline/core/tasks/task.hpp"
+#include "tugline/parallel/forwarding_communicator.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/tests/trainers/overfit/gate_lab.hpp"
 #include "tugline/tests/trainers/overfit/planted_models.hpp"
@@ -208,39 +209,20 @@ TEST_P(PlantedDefects, GradientScaledByTheNumberOfRanks) {
 }
 
 /// Passes everything on; what one rank contributes to sums is lost, or one rank never sees the result.
-class LossyCommunicator final : public Communicator {
+class LossyCommunicator final : public ForwardingCommunicator {
  public:
   enum class Fault { drops_contribution, misses_result };
   LossyCommunicator(std::unique_ptr<Communicator> inner, int faulty_rank, Fault fault)
-      : inner_(std::move(inner)), faulty_(inner_->rank() == faulty_rank), fault_(fault) {}
-  int rank() const override { return inner_->rank(); }
-  int size() const override { return inner_->size(); }
-  std::string backend() const override { return inner_->backend(); }
+      : ForwardingCommunicator(std::move(inner)), faulty_(rank() == faulty_rank), fault_(fault) {}
   std::unique_ptr<Work> start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override {
     const std::size_t bytes = static_cast<std::size_t>(count) * size_of(dtype);
     if (faulty_ && fault_ == Fault::drops_contribution) std::memset(data, 0, bytes);
-    if (!faulty_ || fault_ != Fault::misses_result) return inner_->start_all_reduce(data, count, dtype, op);
+    if (!faulty_ || fault_ != Fault::misses_result) return ForwardingCommunicator::start_all_reduce(data, count, dtype, op);
     scratch_.emplace_back(static_cast<std::byte*>(data), static_cast<std::byte*>(data) + bytes);
-    return inner_->start_all_reduce(scratch_.back().data(), count, dtype, op);
+    return ForwardingCommunicator::start_all_reduce(scratch_.back().data(), count, dtype, op);
   }
-  std::unique_ptr<Work> start_broadcast(void* data, std::int64_t bytes, int root) override { return inner_->start_broadcast(data, bytes, root); }
-  std::unique_ptr<Work> start_all_gather(const void* mine, std::int64_t bytes, void* all) override {
-    return inner_->start_all_gather(mine, bytes, all);
-  }
-  void barrier() override { inner_->barrier(); }
-  std::unique_ptr<Work> start_send(const void* data, std::int64_t bytes, int to, int tag) override {
-    return inner_->start_send(data, bytes, to, tag);
-  }
-  std::unique_ptr<Work> start_receive(void* data, std::int64_t bytes, int from, int tag) override {
-    return inner_->start_receive(data, bytes, from, tag);
-  }
-  std::optional<Incoming> probe(int from, int tag) override { return inner_->probe(from, tag); }
-  std::unique_ptr<Communicator> split(int color, int key) override { return inner_->split(color, key); }
-  std::unique_ptr<Communicator> duplicate() override { return inner_->duplicate(); }
-  void abort(int exit_code) noexcept override { inner_->abort(exit_code); }
 
  private:
-  std::unique_ptr<Communicator> inner_;
   bool faulty_;
   Fault fault_;
   std::vector<std::vector<std::byte>> scratch_;
