@@ -23,7 +23,7 @@ space: {seed: {int: [0, $((trials - 1))]}}
 search: {method: grid}
 budget: {trials: $trials}
 YAML
-seconds() { local start=$EPOCHREALTIME; "$@" >/dev/null; echo "$start $EPOCHREALTIME" | awk '{print $2 - $1}'; }
+seconds() { local start=$EPOCHREALTIME; "$@" >/dev/null 2>&1; echo "$start $EPOCHREALTIME" | awk '{print $2 - $1}'; }
 by_sweep() { "$tugline" sweep run "$folder/s.yaml" -n 2; }
 by_xargs() { seq 0 $((trials - 1)) | xargs -P 2 -I{} "$tugline" train "$folder/base.yaml" seed={} --run-dir "$folder/x/{}" --progress plain; }
 sweeps=() plain=()

@@ -20,6 +20,7 @@ namespace tugline::sweep {
 namespace {
 
 constexpr double kGraceSeconds = 60;    // to save in
+constexpr double kMostRestSeconds = 0.3;   // until it looks again for something to do
 constexpr double kLookSeconds = 0.5;    // at the curve of a trial that may be stopped
 
 double now() { return Clock::steady().seconds(); }
@@ -168,7 +169,7 @@ ExitCode Worker::run() {
       return ExitCode::done;
     } else {
       rest(pause);
-      pause = std::min(1.0, 1.5 * pause);
+      pause = std::min(kMostRestSeconds, 1.5 * pause);
     }
   }
   return ExitCode::run_again;
