@@ -24,6 +24,11 @@ if(TUGLINE_SANITIZE)
   add_link_options(-fsanitize=${TUGLINE_SANITIZE})
 endif()
 
+# A std::source_location that it can compile, so that it can build what needs no LibTorch: the fuzzers.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15)
+  include_directories(BEFORE "${PROJECT_SOURCE_DIR}/cmake/clang14")
+endif()
+
 find_program(TUGLINE_CCACHE ccache)
 # The base directory makes paths relative, so that build/release and build/cuda, and another clone, share what they compile alike.
 if(TUGLINE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)

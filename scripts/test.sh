@@ -11,6 +11,9 @@ cmake --preset asan-notorch -DTUGLINE_TESTS=ON >/dev/null
 cmake --build --preset asan-notorch
 ctest --preset asan-notorch --no-tests=error -j 2
 
+echo "== the parsers under libFuzzer, 20 seconds each"
+scripts/fuzz.sh 20
+
 echo "== parallel/mpi against MPICH's headers"
 scripts/check_mpich.sh
 
