@@ -161,6 +161,9 @@ Schema infer_schema(CsvTable& table, const DataConfig& config) {
   if (config.split.by == "time") schema.time = find_column(schema, config.split.time_column, "split.time_column", table);
   if (schema.time == schema.label)
     throw ConfigError("data.split.time_column: the label column cannot be the time column too");
+  if (width == 2 && config.split.by == "time") {
+    throw DataError(fmt::format("{}: only a label and a time column: a feature is needed beside them", table.name));
+  }
   for (std::size_t i = 0; i < width; ++i) {
     Column& column = schema.columns[i];
     infer_column(table, i, column);
