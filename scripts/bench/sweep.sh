@@ -23,14 +23,16 @@ space: {seed: {int: [0, $((trials - 1))]}}
 search: {method: grid}
 budget: {trials: $trials}
 YAML
-seconds() { local start=$EPOCHREALTIME; "$@" >/dev/null 2>&1; echo "$start $EPOCHREALTIME" | awk '{print $2 - $1}'; }
+seconds() { local start=$EPOCHREALTIME; "$@" >"$folder/said" 2>&1 || { tail -n 5 "$folder/said" >&2; exit 1; }; echo "$start $EPOCHREALTIME" | awk '{print $2 - $1}'; }
 by_sweep() { "$tugline" sweep run "$folder/s.yaml" -n 2; }
 by_xargs() { seq 0 $((trials - 1)) | xargs -P 2 -I{} "$tugline" train "$folder/base.yaml" seed={} --run-dir "$folder/x/{}" --progress plain; }
 sweeps=() plain=()
 for _ in $(seq "$rounds"); do
   rm -rf "$folder/s" "$folder/x"
-  plain+=("$(seconds by_xargs)")
-  sweeps+=("$(seconds by_sweep)")
+  one=$(seconds by_xargs)
+  plain+=("$one")
+  one=$(seconds by_sweep)
+  sweeps+=("$one")
 done
 python3 - "$trials" "${sweeps[*]}" "${plain[*]}" <<'PY'
 import json, statistics, sys

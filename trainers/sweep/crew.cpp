@@ -23,8 +23,6 @@
 namespace tugline::sweep {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr double kGraceSeconds = 90;
 constexpr int kMaxReplacements = 10;   // with no trial that ends meanwhile: who dies again and again has a reason that another would have, too
 constexpr double kMostPauseSeconds = 30;
@@ -70,6 +68,7 @@ class Foreman {
     std::vector<std::string> command;
     std::unique_ptr<ProcessTree> tree;
     double start_at = 0;
+    int replaced = 0;   // since a trial last ended
     bool left = false;   // for good
     ExitCode end = ExitCode::done;
   };
@@ -91,8 +90,12 @@ class Foreman {
     place.end = static_cast<ExitCode>(*code);
     place.tree.reset();
     const bool wanted = asked_ || place.end == ExitCode::done || place.end == ExitCode::run_again || place.end == ExitCode::config;
-    if (wanted || ++replaced_ > kMaxReplacements) return leave(place);
-    const double pause = std::min(kMostPauseSeconds, 0.5 * static_cast<double>(1 << replaced_));
+    if (wanted) return leave(place);
+    if (++place.replaced > kMaxReplacements) {
+      log::warn("a worker ended with {}, like the {} before it; its place stays empty", describe_exit(*code), kMaxReplacements);
+      return leave(place);
+    }
+    const double pause = std::min(kMostPauseSeconds, 0.5 * static_cast<double>(1 << place.replaced));
     place.start_at = now() + pause;
     log::warn("a worker ended with {}; another takes its place in {:g} s", describe_exit(*code), pause);
   }
@@ -107,8 +110,20 @@ class Foreman {
   }
 
   void tell() {
+    try {
+      tell_news();
+      told_at_ = now();
+    } catch (const IoError& error) {   // no reason to end trainings
+      if (now() - told_at_ > folder_.sweep().run.lease_seconds) throw;
+      log::warn("{}; trying again", error.what());
+    }
+  }
+
+  void tell_news() {
     const auto lines = news_.lines();
-    if (!lines.empty()) replaced_ = 0;
+    if (!lines.empty()) {
+      for (Place& place : places_) place.replaced = 0;
+    }
     for (const std::string& line : lines) talk_.say(line);
     if (talk_.draw) talk_.draw(fmt::format("{}  {}", progress_text(folder_), duration_text(now() - begun_)));
   }
@@ -118,10 +133,10 @@ class Foreman {
   const CrewTalk& talk_;
   SignalInbox inbox_;
   std::vector<Place> places_;
-  int replaced_ = 0;   // since a trial last ended
   bool asked_ = false;
   double deadline_ = 0;
   const double begun_ = now();
+  double told_at_ = begun_;
 };
 
 }  // namespace

@@ -129,7 +129,7 @@ std::optional<Planner::Next> Planner::repeat(std::span<const JobRecord> jobs, st
   std::vector<JobRecord> then(jobs.begin(), jobs.begin() + static_cast<std::ptrdiff_t>(number));
   for (std::size_t j = 0; j < then.size(); ++j) {   // as it stood
     const int ends = made.seen.ends_of(static_cast<std::int64_t>(j));
-    then[j].ended = ends > 0;
+    then[j].ended = ends > 0 || made.seen.knows_lost(static_cast<std::int64_t>(j));
     if (then[j].ended) then[j].ends.resize(std::min(then[j].ends.size(), static_cast<std::size_t>(ends)));
   }
   return decide(then, made.budget);

@@ -271,13 +271,10 @@ std::vector<std::string> NewEnds::lines() {
   told_.resize(folder_.jobs().size());
   for (std::size_t j = 0; j < told_.size(); ++j) {
     const JobRecord& job = folder_.jobs()[j];
-    const std::size_t before = std::exchange(told_[j], job.ends.size());
-    if (job.ends.size() <= before) continue;
+    const Told before = std::exchange(told_[j], {job.ends.size(), job.decision.is_lost() && job.ended});
+    if (told_[j].is_lost && !before.is_lost) lines.push_back(fmt::format("job {}: {}", j, job.ends.back().why));
+    if (job.decision.is_lost() || job.ends.size() <= before.ends) continue;
     const Outcome& end = job.ends.back();
-    if (job.decision.is_lost()) {
-      lines.push_back(fmt::format("job {}: {}", j, end.why));
-      continue;
-    }
     const double value = metric_of(folder_.sweep().objectives, score(folder_.sweep().objectives, end));
     const bool is_best = !best.empty() && best.front().trial == job.decision.trial;
     lines.push_back(fmt::format("trial {:>4}  {:<9} epoch {:<4g} {:>9}{}  {}", job.decision.trial, name_of(end.state), end.epochs, shown(value),

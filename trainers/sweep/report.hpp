@@ -43,7 +43,11 @@ class NewEnds {
 
  private:
   SweepFolder& folder_;
-  std::vector<std::size_t> told_;   // final ends per job
+  struct Told {
+    std::size_t ends = 0;   // final ones
+    bool is_lost = false;
+  };
+  std::vector<Told> told_;   // per job
 };
 
 }  // namespace tugline::sweep

@@ -81,7 +81,7 @@ void SweepFolder::refresh() {
   for (std::int64_t number = 0; number < store_.size(); ++number) {
     const Job& job = store_.job(number);
     const auto at = static_cast<std::size_t>(number);
-    const Version version{job.state, job.ends.size()};
+    const Version version{job.state, job.length, !job.decision.empty()};
     if (at < jobs_.size() && versions_[at] == version) continue;
     JobRecord record;
     record.decision = job.decision.empty() ? lost_decision() : decision_from_json(sweep_.space, job.decision);
@@ -105,19 +105,31 @@ void SweepFolder::give_up(const Claim& claim, const std::string& why) {
   lost.attempt = claim.attempt;
   lost.why = why;
   store_.finish(claim, {true, to_json(lost)});
+  refresh();
+}
+
+/// In two steps, of which any process may make either: all wait for the end, nobody for a lease.
+void SweepFolder::end_lost(std::int64_t number) {
+  auto claim = store_.newest_claim(number);
+  if (store_.job(number).decision.empty()) claim = store_.take_over(number, to_json(sweep_.space, lost_decision()));
+  if (claim) give_up(*claim, "its decision cannot be read; what it decided is decided again");
 }
 
 std::optional<ClaimedJob> SweepFolder::take_over(std::optional<double> lease_seconds) {
   for (std::int64_t number = 0; number < static_cast<std::int64_t>(jobs_.size()); ++number) {
-    const JobRecord& job = jobs_[static_cast<std::size_t>(number)];
-    if (job.ended || !store_.can_be_taken(number)) continue;
+    const JobRecord job = jobs_[static_cast<std::size_t>(number)];
+    if (job.ended) continue;
+    if (job.decision.is_lost()) {
+      end_lost(number);
+      continue;
+    }
+    if (!store_.can_be_taken(number)) continue;
     const int spent = attempts_spent(number);
-    const bool unreadable = store_.job(number).decision.empty();
-    const auto claim = unreadable ? store_.take_over(number, to_json(sweep_.space, lost_decision()), lease_seconds) : store_.take_over(number, lease_seconds);
+    const bool gives_up = spent >= sweep_.run.max_attempts;
+    const auto claim = store_.take_over(number, gives_up ? std::nullopt : lease_seconds);
     if (!claim) continue;
-    if (job.decision.is_lost()) give_up(*claim, "its decision cannot be read; what it decided is decided again");
-    else if (spent >= sweep_.run.max_attempts) give_up(*claim, fmt::format("{} attempts failed or were lost", spent));
-    else return ClaimedJob{*claim, job.decision};
+    if (!gives_up) return ClaimedJob{*claim, job.decision};
+    give_up(*claim, fmt::format("{} attempts failed or were lost", spent));
   }
   return std::nullopt;
 }

@@ -48,10 +48,12 @@ class SweepFolder {
 
  private:
   void give_up(const Claim& claim, const std::string& why);
+  void end_lost(std::int64_t number);
 
   struct Version {
     Job::State state{};
-    std::size_t ends = 0;
+    int length = 0;
+    bool is_readable = true;   // its decision
     bool operator==(const Version&) const = default;
   };
   const SweepConfig& sweep_;

@@ -145,9 +145,12 @@ void Worker::attempt(const ClaimedJob& work) {
   Outcome outcome;
   try {
     outcome = watch(work);
-  } catch (const IoError& error) {
-    outcome.state = Outcome::State::crashed;
+  } catch (const IoError& error) {   // of this host: another worker may do better, and the attempt is not counted
+    outcome.state = Outcome::State::preempted;
+    outcome.attempt = work.claim.attempt;
     outcome.why = error.what();
+    finish(work, {false, to_json(outcome)});
+    throw;
   }
   outcome.attempt = work.claim.attempt;
   const bool again = outcome.state == Outcome::State::preempted ||
@@ -162,8 +165,17 @@ ExitCode Worker::run() {
   double pause = 0.05;
   while (!asked_) {
     beat();
-    if (const auto work = find_work()) {
+    std::optional<ClaimedJob> work;
+    try {
+      work = find_work();
+      read_at_ = now();
+    } catch (const IoError& error) {
+      if (now() - read_at_ > sweep_.run.lease_seconds) throw;
+      log::warn("{}; trying again", error.what());
+    }
+    if (work) {
       attempt(*work);
+      read_at_ = now();
       pause = 0.05;
     } else if (finished_) {
       return ExitCode::done;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tugline/core/clock.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/trainers/launch/signal_inbox.hpp"
 #include "tugline/trainers/sweep/sweep_folder.hpp"
@@ -35,6 +36,7 @@ class Worker {
   SignalInbox inbox_;
   bool asked_ = false, finished_ = false;
   double last_beat_ = -1e9;
+  double read_at_ = Clock::steady().seconds();   // the store, or tried to be
 };
 
 }  // namespace tugline::sweep

@@ -74,7 +74,7 @@ class Crews : public TemporaryFolder {
 TEST_F(Crews, EachTrialEndsAsItsOwnFaultSaysAndNoOtherIsTouched) {
   const char* const wanted = std::getenv("TUGLINE_TRIALS");
   const std::int64_t trials = wanted != nullptr ? std::atoll(wanted) : 200;
-  const SweepConfig sweep = sweep_of("s", trials, fmt::format("search: {{method: grid}}\nbudget: {{trials: {}}}\nrun: {{max_attempts: {}, timeout: 3 s}}",
+  const SweepConfig sweep = sweep_of("s", trials, fmt::format("search: {{method: grid}}\nbudget: {{trials: {}}}\nrun: {{max_attempts: {}, timeout: 5 s}}",
                                                               trials, kAttempts));
   std::int64_t told = 0;
   ASSERT_EQ(run(sweep, 4, [&](const std::string& line) { told += line.starts_with("trial"); }), ExitCode::done);
@@ -94,11 +94,32 @@ TEST_F(Crews, EachTrialEndsAsItsOwnFaultSaysAndNoOtherIsTouched) {
   std::cout << fmt::format("{} trials, {} attempts\n", rows.size(), attempts);
 }
 
+/// A process that had read a decision before a disk damaged it learns that it is lost, and whoever comes between its two last entries ends it.
+TEST_F(Crews, AllLearnThatADecisionIsLost) {
+  const SweepConfig sweep = sweep_of("s", 1000, "search: {method: random}\nbudget: {trials: 2}");
+  ASSERT_EQ(run(sweep, 1), ExitCode::done);
+  SweepFolder before(sweep), finder(sweep), later(sweep);
+  before.refresh();
+  ASSERT_FALSE(before.jobs()[0].decision.is_lost());
+  write(folder_ / "s/jobs/000/000000.0", "damaged");
+  finder.refresh();
+  EXPECT_EQ(finder.take_over(), std::nullopt);
+  EXPECT_TRUE(std::holds_alternative<Decision>(finder.planner().next(finder.jobs()))) << "trial 0 is due again, at once";
+  before.refresh();
+  EXPECT_TRUE(before.jobs()[0].decision.is_lost());
+  EXPECT_TRUE(before.jobs()[0].ended);
+  std::filesystem::remove(folder_ / "s/jobs/000/000000.3");
+  later.refresh();
+  EXPECT_TRUE(std::holds_alternative<Planner::Wait>(later.planner().next(later.jobs())));
+  EXPECT_EQ(later.take_over(), std::nullopt);
+  EXPECT_TRUE(later.jobs()[0].ended) << "without a lease";
+}
+
 /// `repeat: lag`: however many work, and in whatever order their trials end, the decisions are the same, and the same again.
 TEST_F(Crews, WithALagAnyNumberOfWorkersMakesTheSameTable) {
   std::vector<std::vector<std::string>> tables;
   for (const int workers : {1, 4, 16}) {
-    const SweepConfig sweep = sweep_of(fmt::format("w{}", workers), 1'000'000'000, "search: {method: tpe}\nbudget: {trials: 32}\nrepeat: {mode: lag, lag: 16}\nrun: {timeout: 3 s}");
+    const SweepConfig sweep = sweep_of(fmt::format("w{}", workers), 1'000'000'000, "search: {method: tpe}\nbudget: {trials: 32}\nrepeat: {mode: lag, lag: 16}\nrun: {timeout: 5 s}");
     ASSERT_EQ(run(sweep, workers), ExitCode::done);
     SweepFolder folder(sweep);
     folder.refresh();

@@ -96,7 +96,7 @@ TEST(Planner, ADecisionIsMadeAgainFromWhatItKnew) {
 }
 
 TEST(Planner, WhatALostDecisionDecidedIsDecidedAgainAndNothingElse) {
-  for (const char* const rule : {"none}", "asha, min: 1, max: 9, eta: 3}"}) {
+  for (const char* const rule : {"none}", "asha, min: 1, max: 9, eta: 3}", "none}\nrepeat: {mode: lag, lag: 4}"}) {
     const SweepConfig sweep = sweep_of(std::string("search: {method: tpe}\nbudget: {trials: 18}\nstop: {rule: ") + rule);
     const std::size_t all = simulate(sweep, 3, 7).size();
     for (std::size_t job = 0; job < all; ++job) {
