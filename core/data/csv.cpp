@@ -53,10 +53,10 @@ bool is_number(const std::string& cell) {
 bool has_header(const CsvTable& table, const DataConfig& config) {
   if (config.header) return *config.header;
   const auto& first = table.rows.front().cells;
-  const auto holds = [&](const std::string& name) {
-    return !name.empty() && std::find(first.begin(), first.end(), name) != first.end();
+  const auto holds = [&](const std::string& name) {   // a number asks for a column by its index
+    return !name.empty() && !is_number(name) && std::find(first.begin(), first.end(), name) != first.end();
   };
-  if (holds(config.split.time_column) || (holds(config.label) && !is_number(config.label))) return true;
+  if (holds(config.split.time_column) || holds(config.label)) return true;
   if (std::any_of(first.begin(), first.end(), [](const auto& cell) { return is_number(cell) || is_missing(cell); }))
     return false;
   if (table.rows.size() < 2) return false;
@@ -161,8 +161,8 @@ Schema infer_schema(CsvTable& table, const DataConfig& config) {
   if (config.split.by == "time") schema.time = find_column(schema, config.split.time_column, "split.time_column", table);
   if (schema.time == schema.label)
     throw ConfigError("data.split.time_column: the label column cannot be the time column too");
-  if (width == 2 && config.split.by == "time") {
-    throw DataError(fmt::format("{}: only a label and a time column: a feature is needed beside them", table.name));
+  if (schema.time && width < 3) {
+    throw DataError(fmt::format("{}: only two columns: a feature is needed beside the label and the time", table.name));
   }
   for (std::size_t i = 0; i < width; ++i) {
     Column& column = schema.columns[i];
