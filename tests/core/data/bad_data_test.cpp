@@ -73,6 +73,8 @@ TEST_F(BadData, SplitsThatDoNotFit) {
   EXPECT_EQ(error<ConfigError>(config), "data.split.time_column: a split by time needs the name of a column");
   config.split.time_column = "k";
   EXPECT_EQ(error<ConfigError>(config), "data.split.time_column: the label column cannot be the time column too");
+  config.split.time_column = "x";
+  EXPECT_EQ(error(config), "t.csv: only two columns: a feature is needed beside the label and the time");
   config.split.time_column = "when";
   EXPECT_EQ(error(config), "t.csv: data.split.time_column: there is no column 'when' among x, k");
   config = csv("d,x,k\n1/2/2024,1,a\n3/1/2024,2,b\n");

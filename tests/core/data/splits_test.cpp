@@ -126,6 +126,18 @@ TEST_F(CsvByTime, TheColumnSortsAndIsNoFeature) {
   }
 }
 
+TEST_F(CsvByTime, AColumnAskedForByItsIndexIsNoNameOfAHeader) {
+  DataConfig config;
+  config.name = "csv";
+  config.normalise = false;
+  config.split.by = "time";
+  config.split.time_column = "0";
+  config.split.validation = config.split.test = 0.25;
+  config.path = write("t.csv", "1,2,0\n3,4,1\n5,6,0\n7,8,1\n");
+  const auto splits = open_data(config, 0);
+  EXPECT_EQ(splits.train->size() + splits.validation->size() + splits.test->size(), 4);
+}
+
 class NormalisationOf : public DataFiles {
  protected:
   DataConfig config(const std::string& text) const {
