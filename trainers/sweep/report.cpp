@@ -74,6 +74,12 @@ std::string row_text(const Space& space, const TrialRow& row, double value) {
 
 const std::string kHead = fmt::format("{:>6}  {:<9} {:>6}  {:>10}  {:>7}  {}\n", "trial", "state", "epochs", "value", "retries", "point");
 
+std::map<std::string, int> count_states(const std::vector<TrialRow>& rows) {
+  std::map<std::string, int> states;
+  for (const TrialRow& row : rows) ++states[row.state];
+  return states;
+}
+
 /// What a person reads of an error; the whole of it is in the trial's folder.
 std::string shortened(const std::string& why) {
   constexpr std::size_t kShown = 160;
@@ -168,13 +174,11 @@ std::string plan_text(SweepFolder& folder) {
 std::string status_text(SweepFolder& folder) {
   const auto rows = trial_rows(folder);
   if (rows.empty()) return fmt::format("sweep {}: no trial has begun in {}\n", folder.sweep().name, absolute(folder));
-  std::map<std::string, int> states;
-  for (const TrialRow& row : rows) ++states[row.state];
   const bool over = std::all_of(folder.jobs().begin(), folder.jobs().end(), [](const JobRecord& job) { return job.ended; }) &&
                     std::holds_alternative<Planner::Finished>(folder.planner().next(folder.jobs()));
   std::string text = fmt::format("sweep {} in {}\n{}{} of {} trials begun", folder.sweep().name, absolute(folder), over ? "finished: " : "", rows.size(),
                                  folder.planner().trials());
-  for (const auto& [state, count] : states) text += fmt::format(", {} {}", count, state);
+  for (const auto& [state, count] : count_states(rows)) text += fmt::format(", {} {}", count, state);
   text += "\n" + kHead;
   for (const TrialRow& row : rows) text += row_text(folder.sweep().space, row, metric_of(folder.sweep().objectives, row.value));
   for (std::size_t j = 0; j < folder.jobs().size(); ++j) {
@@ -189,8 +193,7 @@ std::string status_text(SweepFolder& folder) {
 
 std::string progress_text(const SweepFolder& folder) {
   const auto rows = trial_rows(folder);
-  std::map<std::string, int> states;
-  for (const TrialRow& row : rows) ++states[row.state];
+  std::map<std::string, int> states = count_states(rows);
   std::string text = fmt::format("{}/{} trials", rows.size(), folder.planner().trials());
   if (const auto running = states.extract("running"); !running.empty()) text += fmt::format("  {} running", running.mapped());
   for (const auto& [state, count] : states) text += fmt::format("  {} {}", count, state);

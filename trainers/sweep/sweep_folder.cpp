@@ -117,9 +117,9 @@ void SweepFolder::end_lost(std::int64_t number) {
 
 std::optional<ClaimedJob> SweepFolder::take_over(std::optional<double> lease_seconds) {
   for (std::int64_t number = 0; number < static_cast<std::int64_t>(jobs_.size()); ++number) {
-    const JobRecord job = jobs_[static_cast<std::size_t>(number)];
-    if (job.ended) continue;
-    if (job.decision.is_lost()) {
+    const auto at = static_cast<std::size_t>(number);   // no reference: give_up() reads anew
+    if (jobs_[at].ended) continue;
+    if (jobs_[at].decision.is_lost()) {
       end_lost(number);
       continue;
     }
@@ -128,7 +128,7 @@ std::optional<ClaimedJob> SweepFolder::take_over(std::optional<double> lease_sec
     const bool gives_up = spent >= sweep_.run.max_attempts;
     const auto claim = store_.take_over(number, gives_up ? std::nullopt : lease_seconds);
     if (!claim) continue;
-    if (!gives_up) return ClaimedJob{*claim, job.decision};
+    if (!gives_up) return ClaimedJob{*claim, jobs_[at].decision};
     give_up(*claim, fmt::format("{} attempts failed or were lost", spent));
   }
   return std::nullopt;

@@ -43,7 +43,7 @@ class OrNone final : public testing::Environment {
     if (!why) return;
     ASSERT_TRUE(why->starts_with("no device")) << *why;
     if (world.rank() == 0) std::cout << "skipped: " << *why << std::endl;
-    GTEST_SKIP();
+    GTEST_SKIP() << *why;
   }
 };
 const testing::Environment* const kOrNone = testing::AddGlobalTestEnvironment(new OrNone);
