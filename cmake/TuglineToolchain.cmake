@@ -20,7 +20,7 @@ if(TUGLINE_WERROR)
   add_compile_options(-Werror)
 endif()
 if(TUGLINE_SANITIZE)
-  add_compile_options(-fsanitize=${TUGLINE_SANITIZE} -fno-omit-frame-pointer)
+  add_compile_options(-fsanitize=${TUGLINE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)   # what they find ends a test
   add_link_options(-fsanitize=${TUGLINE_SANITIZE})
 endif()
 

@@ -34,6 +34,7 @@ std::unique_ptr<Strategy> make_async_strategy(const StrategyParts& parts, const 
   auto options = common_options<AsyncOptions>(parts);
   options.staleness = async.staleness;
   options.pieces_per_step = async.pieces;
+  options.local_steps = async.local_steps;
   options.staleness_power = async.staleness_power;
   options.hosts = parts.world.hosts();
   options.meet_after = parts.meet_after;

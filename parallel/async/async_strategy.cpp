@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -26,20 +27,32 @@ namespace tugline {
 namespace {
 
 constexpr int kRecordTag = 21;
+constexpr std::uint32_t kOwn = std::numeric_limits<std::uint32_t>::max();   // the version of values that nobody else has
 constexpr std::int64_t kMostStepsApart = 1000;   // between meetings: until then rank 0 keeps what each piece was
 constexpr double kLeastSpeedRatio = 2, kMostSpeedRatio = 16;   // that a bound of its own allows for
 
-void require_same_run(const RecordedUpdates& recorded, std::int64_t ranks, std::int64_t pieces_per_step, std::int64_t ranges, const StepPlan& plan) {
+void require_same_run(const RecordedUpdates& recorded, const UpdatePlan& here, const StepPlan& plan) {
   const auto refuse = [](const std::string& what) { throw AgreedError(ExitCode::config, "parallel.async.replay: " + what); };
-  if (recorded.ranks != ranks) refuse(fmt::format("the recorded run had {} ranks, and here are {}", recorded.ranks, ranks));
-  if (recorded.pieces_per_step != pieces_per_step || recorded.ranges != ranges) {
-    refuse(fmt::format("the recorded run had {} pieces per step and {} ranges of parameters, and this one has {} and {}: use its config",
-                       recorded.pieces_per_step, recorded.ranges, pieces_per_step, ranges));
+  const auto describe = [](const UpdatePlan& cut) {
+    return fmt::format("{} pieces per step of {} parts, and {} ranges of parameters", cut.pieces_per_step, cut.local_steps, cut.ranges);
+  };
+  if (recorded.ranks != here.ranks) refuse(fmt::format("the recorded run had {} ranks, and here are {}", recorded.ranks, here.ranks));
+  if (static_cast<const UpdatePlan&>(recorded) != here) {
+    refuse(fmt::format("the recorded run had {}; this one has {}: use its config", describe(recorded), describe(here)));
   }
-  if (std::ssize(recorded.pieces) != plan.total_steps * pieces_per_step || recorded.pieces.rbegin()->first + 1 != std::ssize(recorded.pieces)) {
-    refuse(fmt::format("the recorded run has {} pieces, and this one {}: it must have been finished, with this config", recorded.pieces.size(),
-                       plan.total_steps * pieces_per_step));
+  const std::int64_t pieces = plan.total_steps * here.pieces_per_step;
+  if (std::ssize(recorded.pieces) != pieces || recorded.pieces.rbegin()->first + 1 != std::ssize(recorded.pieces)) {
+    refuse(fmt::format("the recorded run has {} pieces, and this one {}: it must have been finished, with this config", recorded.pieces.size(), pieces));
   }
+}
+
+/// Of two parts of a piece.
+StepReport sum_of(const StepReport& before, const StepReport& part) {
+  StepReport sum = add_pairwise({before, part});
+  sum.data_seconds += part.data_seconds;
+  sum.compute_seconds += part.compute_seconds;
+  sum.cpu_seconds += part.cpu_seconds;
+  return sum;
 }
 
 }  // namespace
@@ -50,6 +63,7 @@ struct AsyncStrategy::Impl {
   Arena& arena;
   StepPlan plan;
   AsyncOptions options;
+  Schedule schedule;
   const Clock& clock;
   int rank, size;
   std::int64_t pieces_per_step, staleness;
@@ -60,13 +74,16 @@ struct AsyncStrategy::Impl {
   StepBook book;
 
   std::optional<std::int64_t> current, next;   // pieces: this rank computes, and will compute then
-  bool open = false;                           // the current one's gradient has neither been pushed nor left out
+  std::int64_t part = 0;                       // of the current one: this is computed
+  bool open = false;                           // and has neither been counted nor left out
   bool has_read = false;                       // what the current or next one is computed on
   bool over = false;                           // all steps are done and all ranks have met
   std::vector<std::uint32_t> copies;           // per range: the version that this rank has
   std::vector<std::uint32_t> computed_on;      // per range: what the current piece was computed on
   double nominal_weight = 1;
-  StepReport report;                           // of the current piece
+  StepReport report;                           // of the current piece as far as it is computed
+  StepReport counted;                          // the same without the part that is open
+  std::vector<at::Tensor> earlier;             // per flat: gradients of the parts before; empty where there is one part
   double waited = 0;                           // seconds for others, since the last record
   StopReason stop = StopReason::none;          // asked for by this rank since all met
   bool save = false;
@@ -74,18 +91,21 @@ struct AsyncStrategy::Impl {
   std::deque<std::pair<std::string, std::unique_ptr<Work>>> sending;
 
   Impl(Communicator& messages_in, Communicator& control_in, Arena& arena_in, Optimizer& optimizer, std::vector<at::Tensor> common,
-       const Schedule& schedule, StepPlan plan_in, AsyncOptions options_in, const Clock& clock_in)
-      : messages(messages_in), control(control_in), arena(arena_in), plan(plan_in), options(std::move(options_in)), clock(clock_in),
+       const Schedule& schedule_in, StepPlan plan_in, AsyncOptions options_in, const Clock& clock_in)
+      : messages(messages_in), control(control_in), arena(arena_in), plan(plan_in), options(std::move(options_in)), schedule(schedule_in), clock(clock_in),
         rank(control_in.rank()), size(control_in.size()),
         pieces_per_step(options.pieces_per_step > 0 && options.staleness != 0 ? options.pieces_per_step : size),
         staleness(options.staleness.value_or(bound_for(kLeastSpeedRatio))), hooks(arena_in, [](int) {}),
-        ranges(control_in, arena_in, optimizer, common, schedule,
+        ranges(control_in, arena_in, optimizer, common, schedule_in,
                {options.node, options.hosts, static_cast<int>(pieces_per_step), options.staleness == 0, options.staleness_power, options.clip_value,
                 repeat_recorded()}, clock_in),
-        book(plan_in, schedule, {size, static_cast<int>(pieces_per_step), options.staleness_power, options.first_step}),
+        book(plan_in, schedule_in, {size, static_cast<int>(pieces_per_step), options.staleness_power, options.first_step}),
         copies(arena_in.buckets().size(), 0) {
     if (size > 1 && !options.node) throw Error("asynchronous steps need ranks that share memory");
-    if (rank == 0 && options.record) options.record(attempt_line(options.first_step, size, static_cast<int>(pieces_per_step), ranges.num_ranges()));
+    if (rank == 0 && options.record) options.record(attempt_line(options.first_step, cut()));
+    for (const auto& flat : arena.flats()) {   // of this rank alone, as what arena.like() makes is not
+      if (options.local_steps > 1) earlier.push_back(flat.gradients.defined() ? torch::zeros_like(flat.gradients, torch::MemoryFormat::Contiguous) : at::Tensor());
+    }
     over = options.first_step >= plan.total_steps;
     ranges.publish(options.first_step, next_meeting(options.first_step));
   }
@@ -93,12 +113,18 @@ struct AsyncStrategy::Impl {
   std::int64_t bound_for(double speed_ratio) const {
     return std::max<std::int64_t>(1, (size - 1) * std::llround(std::ceil(std::clamp(speed_ratio, kLeastSpeedRatio, kMostSpeedRatio))));
   }
+  UpdatePlan cut() const {
+    return {size, static_cast<int>(pieces_per_step), static_cast<int>(arena.buckets().size()), static_cast<int>(options.local_steps)};
+  }
   const std::vector<RangeScript>* repeat_recorded();
   std::int64_t next_meeting(std::int64_t step) const;
   std::optional<std::int64_t> claim();
   Piece piece_of(std::int64_t number) const;
+  Piece part_of(std::int64_t number, std::int64_t index) const;
+  void local_step();
   GradientTurn::Options turn_options(std::optional<std::int64_t> reads_for);
   void read();
+  double clip_sum();
   double clip(double weight);
   void push(bool left_out);
   void send(const PieceRecord& record);
@@ -115,7 +141,7 @@ AsyncStrategy::~AsyncStrategy() = default;
 /// Null in a run of its own.
 const std::vector<RangeScript>* AsyncStrategy::Impl::repeat_recorded() {
   if (!options.repeat) return nullptr;
-  require_same_run(*options.repeat, size, pieces_per_step, std::ssize(arena.buckets()), plan);
+  require_same_run(*options.repeat, cut(), plan);
   agree(control, [&] { options.repeat = std::make_shared<RecordedUpdates>(options.repeat->from(options.first_step)); });
   scripts = options.repeat->scripts();
   for (const auto& [number, record] : options.repeat->pieces) {
@@ -149,20 +175,31 @@ Piece AsyncStrategy::Impl::piece_of(std::int64_t number) const {
   return equal_share(plan.global_piece(number / pieces_per_step), static_cast<int>(number % pieces_per_step), static_cast<int>(pieces_per_step));
 }
 
+Piece AsyncStrategy::Impl::part_of(std::int64_t number, std::int64_t index) const {
+  Piece piece = piece_of(number);
+  const std::int64_t begin = piece.begin, count = piece.size();
+  piece.begin = begin + count * index / options.local_steps;
+  piece.end = begin + count * (index + 1) / options.local_steps;
+  return piece;
+}
+
 std::optional<Piece> AsyncStrategy::next_piece() {
   Impl& self = *impl_;
   if (self.open) self.push(true);   // nobody wants to try it again
   if (self.over) return std::nullopt;
+  if (self.part > 0) return self.part_of(*self.current, self.part);
   self.current = self.next ? self.next : self.claim();
   self.next = self.current ? self.claim() : std::nullopt;
-  if (self.current) return self.piece_of(*self.current);
+  if (self.current) return self.part_of(*self.current, 0);
   Piece none = self.plan.global_piece(self.ranges.end_step() - 1);   // until all meet
   none.begin = none.end = none.global_end;
   return none;
 }
 
 std::optional<Piece> AsyncStrategy::upcoming(const Piece& /*piece*/) const {
-  return impl_->next ? std::optional(impl_->piece_of(*impl_->next)) : std::nullopt;
+  const Impl& self = *impl_;
+  if (self.current && self.part + 1 < self.options.local_steps) return self.part_of(*self.current, self.part + 1);
+  return self.next ? std::optional(self.part_of(*self.next, 0)) : std::nullopt;
 }
 
 void AsyncStrategy::begin_step(int backwards, double nominal_weight) {
@@ -170,7 +207,7 @@ void AsyncStrategy::begin_step(int backwards, double nominal_weight) {
   if (!self.current) return;
   if (!self.has_read) self.read();
   self.open = true;
-  self.computed_on = self.copies;
+  if (self.part == 0) self.computed_on = self.copies;
   self.nominal_weight = nominal_weight;
   self.arena.rebind_values();
   self.hooks.arm(backwards);
@@ -189,11 +226,16 @@ StepFacts AsyncStrategy::finish_step(const StepReport& report) {
   if ((self.stop != StopReason::none || self.save) && !self.options.repeat) self.ranges.close();
   if (self.current) {
     self.hooks.finish();
-    self.report = report;
-    const double norm = self.clip(report.weight);
-    facts.finite = std::isfinite(report.loss_sum) && self.hooks.finite() && std::isfinite(norm);
+    self.report = self.part == 0 ? report : sum_of(self.counted, report);
+    const bool last = self.part + 1 == self.options.local_steps;
+    facts.finite = std::isfinite(report.loss_sum) && self.hooks.finite();
+    if (facts.finite && last) facts.finite = std::isfinite(self.clip_sum());
     if (!std::isfinite(report.loss_sum)) facts.nonfinite_rank = self.rank;
     if (!facts.finite) return facts;
+    if (!last) {
+      self.local_step();
+      return facts;
+    }
     self.push(false);
   }
   if (self.rank == 0) self.collect(0);
@@ -229,6 +271,32 @@ void AsyncStrategy::Impl::read() {
   has_read = true;
 }
 
+/// Goes on from where the part that has been computed leads, which nobody else sees.
+void AsyncStrategy::Impl::local_step() {
+  const torch::NoGradGuard no_grad;
+  const double lr = schedule.lr(piece_of(*current).step);
+  for (std::size_t f = 0; f < earlier.size(); ++f) {
+    const at::Tensor& gradients = arena.flats()[f].gradients;
+    if (!gradients.defined()) continue;
+    part == 0 ? earlier[f].copy_(gradients) : earlier[f].add_(gradients);
+    at::Tensor(arena.flats()[f].values).narrow(0, 0, gradients.numel()).sub_(gradients, lr);   // frozen ones come last
+  }
+  std::fill(copies.begin(), copies.end(), kOwn);
+  counted = report;
+  ++part;
+  open = false;
+}
+
+/// Adds the parts before to the last one's gradient, and clips the sum. Returns its norm.
+double AsyncStrategy::Impl::clip_sum() {
+  const torch::NoGradGuard no_grad;
+  for (std::size_t f = 0; f < earlier.size(); ++f) {
+    const at::Tensor& gradients = arena.flats()[f].gradients;
+    if (gradients.defined() && part > 0) at::Tensor(gradients).add_(earlier[f]);
+  }
+  return clip(report.weight);
+}
+
 /// Of the mean over the piece's samples; 0 when nobody clips.
 double AsyncStrategy::Impl::clip(double weight) {
   if (options.clip_norm <= 0 || weight <= 0) return 0;
@@ -258,6 +326,7 @@ void AsyncStrategy::Impl::push(bool left_out) {
   GradientTurn turn(ranges.here(), copies, push, turn_of);
   ranges.run(turn);
   open = false;
+  part = 0;
   has_read = turn_of.reads;
   PieceRecord record{.piece = *current, .rank = rank, .samples = piece.size(), .dropped = turn_of.dropped, .waited_seconds = std::exchange(waited, 0), .report = report, .read = computed_on,
                      .applied = turn.applied()};

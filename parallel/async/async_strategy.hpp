@@ -28,6 +28,7 @@ struct AsyncOptions {
   /// as many pieces as it can while the slowest computes one, at least two each.
   std::optional<std::int64_t> staleness;
   std::int64_t pieces_per_step = 0;   ///< parts of the global batch; 0: one per rank. With a bound of 0 always one per rank.
+  std::int64_t local_steps = 1;       ///< a piece is computed in so many parts, each after a step on this rank's own copy with the part before
   double staleness_power = 0;         ///< an update that is stale by s is multiplied by (1 + s / pieces_per_step) ^ -power
   double clip_norm = 0;               ///< of each piece's own gradient; 0: off
   double clip_value = 0;              ///< 0: off
@@ -48,7 +49,8 @@ struct AsyncOptions {
 ///
 /// An update counts as the part of a step that its samples are of the global batch: learning rate, momentum and averages go as far over a
 /// global batch as in a synchronous step (Update::fraction). With a bound of 0 all pieces of a step are one update: bit for bit what
-/// SyncStrategy computes.
+/// SyncStrategy computes. With local_steps a rank goes on by plain gradient steps on its own copy within a piece, and pushes the sum of the gradients
+/// (Dean et al. 2012, n_push = n_fetch = local_steps).
 class AsyncStrategy final : public Strategy {
  public:
   /// Everything must outlive the strategy. `optimizer` steps `common` (make_optimizer), which is memory of all ranks made by arena.like(), and so

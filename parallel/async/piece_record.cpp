@@ -80,7 +80,7 @@ RecordedUpdates RecordedUpdates::from(std::int64_t step) const {
   if (meetings.count(step) == 0) {
     throw ConfigError(fmt::format("parallel.async.replay: the recorded run's ranks did not meet after step {}, where this one would go on; begin it anew with --fresh", step));
   }
-  RecordedUpdates rest{.ranks = ranks, .pieces_per_step = pieces_per_step, .ranges = ranges};
+  RecordedUpdates rest{*this, {}, {}};   // cut alike
   rest.meetings.insert(meetings.upper_bound(step), meetings.end());
   std::vector<std::uint32_t> first(static_cast<std::size_t>(ranges), 0);
   for (const auto& [number, record] : pieces) {
@@ -113,8 +113,10 @@ std::vector<RangeScript> RecordedUpdates::scripts() const {
   return scripts;
 }
 
-std::string attempt_line(std::int64_t from_step, int ranks, int pieces_per_step, int ranges) {
-  return json::serialize(json::object{{"from_step", from_step}, {"ranks", ranks}, {"pieces_per_step", pieces_per_step}, {"ranges", ranges}}) + "\n";
+std::string attempt_line(std::int64_t from_step, const UpdatePlan& plan) {
+  json::object line{{"from_step", from_step}, {"ranks", plan.ranks}, {"pieces_per_step", plan.pieces_per_step}, {"ranges", plan.ranges}};
+  if (plan.local_steps != 1) line["local_steps"] = plan.local_steps;
+  return json::serialize(line) + "\n";
 }
 
 std::string piece_line(const PieceRecord& record) {
@@ -164,13 +166,14 @@ class UpdatesReader {
     recorded.ranks = line.at("ranks").to_number<int>();
     recorded.pieces_per_step = line.at("pieces_per_step").to_number<int>();
     recorded.ranges = line.at("ranges").to_number<int>();
+    recorded.local_steps = line.contains("local_steps") ? line.at("local_steps").to_number<int>() : 1;
     if (recorded.ranks < 1 || recorded.pieces_per_step < 1 || recorded.ranges < 1) throw DataError("an attempt has at least one rank, piece and range");
     const std::int64_t from = line.at("from_step").as_int64();
     first_.assign(static_cast<std::size_t>(recorded.ranges), 0);
     for (const auto& [number, record] : before.pieces) {
       if (number >= from * before.pieces_per_step) break;
-      if (before.ranks != recorded.ranks || before.pieces_per_step != recorded.pieces_per_step || before.ranges != recorded.ranges) {
-        throw DataError("the run went on with another number of ranks, and cannot be repeated");
+      if (static_cast<const UpdatePlan&>(before) != recorded) {
+        throw DataError("the run went on with another number of ranks or pieces, and cannot be repeated");
       }
       recorded.pieces.emplace(number, record);
       for (std::size_t r = 0; r < first_.size(); ++r) first_[r] = std::max(first_[r], record.applied[r]);

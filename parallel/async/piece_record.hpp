@@ -27,10 +27,16 @@ struct PieceRecord {
   static PieceRecord decode(const std::string& bytes);
 };
 
+/// How a run cuts its work; what must be the same where it is repeated.
+struct UpdatePlan {
+  int ranks = 0, pieces_per_step = 0, ranges = 0;
+  int local_steps = 1;                     ///< parts of a piece
+  bool operator==(const UpdatePlan&) const = default;
+};
+
 /// Everything that decides what a run has computed, beside its config: which rank computed which piece on what, and what was applied when. Versions
 /// count from the run's first step, through all its attempts.
-struct RecordedUpdates {
-  int ranks = 0, pieces_per_step = 0, ranges = 0;
+struct RecordedUpdates : UpdatePlan {
   std::map<std::int64_t, PieceRecord> pieces;   ///< by number; without reports
   std::set<std::int64_t> meetings;              ///< steps after which all ranks met
 
@@ -40,7 +46,7 @@ struct RecordedUpdates {
 };
 
 /// The lines of a record, as JSON: one when an attempt begins, one per piece, one per meeting.
-std::string attempt_line(std::int64_t from_step, int ranks, int pieces_per_step, int ranges);
+std::string attempt_line(std::int64_t from_step, const UpdatePlan& plan);
 std::string piece_line(const PieceRecord& record);
 std::string meeting_line(std::int64_t step);
 

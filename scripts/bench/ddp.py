@@ -5,6 +5,7 @@
 ddp.py mlp-64: milliseconds per step, the better of plain DDP and DDP with gradient_as_bucket_view and static_graph, both with
 SGD(fused=True). ddp.py mlp-64 GROUP GROUP: rank r runs in the r-th of these control groups, by its file cgroup.procs.
 ddp.py --cuda RANKS mlp-64: the same over NCCL, a GPU for each rank, batches from pinned memory.
+Started by mpirun, one process per host and each a rank (MASTER_ADDR names the first's): fewer steps, for a slow link.
 ddp.py all-reduce BYTES: microseconds of gloo's all-reduce, each time of fresh data, of which every rank then reads all.
 """
 import os
@@ -29,6 +30,8 @@ def model_of(name):
 
 CUDA = len(sys.argv) > 2 and sys.argv[1] == "--cuda"   # in the ranks' processes too
 RANKS = int(sys.argv[2]) if CUDA else 2
+MPI_RANK = os.environ.get("OMPI_COMM_WORLD_RANK")   # one of two hosts; None: this process starts both ranks
+BLOCKS, WARM_UP, STEPS = (10, 5, 30) if MPI_RANK is None else (3, 2, 6)
 WORDS = sys.argv[3:] if CUDA else sys.argv[1:]
 SEQUENCE, VOCABULARY, WIDTH, HEADS, LAYERS = 64, 65, 128, 4, 4
 
@@ -127,14 +130,14 @@ def worker(rank, world, name, batch, queue):
             return loss.item()
 
         blocks = []
-        for _ in range(10):
+        for _ in range(BLOCKS):
             dist.barrier()
-            for _ in range(5):
+            for _ in range(WARM_UP):
                 step()
             start = time.perf_counter()
-            for _ in range(30):
+            for _ in range(STEPS):
                 step()
-            slowest = torch.tensor([(time.perf_counter() - start) / 30], device=device)
+            slowest = torch.tensor([(time.perf_counter() - start) / STEPS], device=device)
             dist.all_reduce(slowest, op=dist.ReduceOp.MAX)
             blocks.append(1e3 * slowest.item())
         median = statistics.median(blocks)
@@ -154,5 +157,10 @@ if __name__ == "__main__":
         mp.spawn(all_reduce_worker, args=(RANKS, int(WORDS[1]), result), nprocs=RANKS)
     else:
         case_name, batch_size = WORDS[0].rsplit("-", 1)
-        mp.spawn(worker, args=(RANKS, case_name, int(batch_size), result), nprocs=RANKS)
+        if MPI_RANK is None:
+            mp.spawn(worker, args=(RANKS, case_name, int(batch_size), result), nprocs=RANKS)
+        else:
+            worker(int(MPI_RANK), RANKS, case_name, int(batch_size), result)
+            if MPI_RANK != "0":
+                sys.exit()
     print(result.get())

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Sums and steps between hosts that tests/support/host_lab.sh makes of this machine (needs root, iproute2 and iperf3): how much of a link's
-# rate, as iperf3 sees it in turn, a sum makes use of; how much of the communication hides behind the computation; what bfloat16 saves.
+# rate, as iperf3 sees it in turn, a sum and an asynchronous update make use of; how much of the communication hides behind the computation; what
+# bfloat16 saves.
 # Prints JSON lines for scripts/bench.sh. With more hosts than cores, 1 Gbit/s may be more than the processor copies.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -46,14 +47,26 @@ rates() {
   row "the same by MPI_Iallreduce" "iperf3 on the same link" "" higher "${backend[*]}" "${iperf[*]}"
 }
 
-if [ "${1:-}" = --on-host0 ]; then shift; rates "$@"; exit; fi
+# On host 0 of two hosts: both push a gradient of MIB to the common parameters of an asynchronous run and read those again, half of each from the
+# other host: MIB in each direction.
+async_rates() {
+  local rate=$1 mib=$2 pairs=$3 async=() iperf=()
+  for _ in $(seq "$pairs"); do
+    iperf+=("$(iperf_rate)")
+    async+=("$($HOST_LAB_MPIRUN "$bench/bench_async" --hosts "$mib" 3 | python3 -c "print($mib * 2**20 * 8 / float(input()))")")
+  done
+  row "2 hosts, $rate, asynchronous push and pull of $mib MiB: bits sent per second" "iperf3 on the same link" 0.9 higher "${async[*]}" "${iperf[*]}"
+}
+
+if [ "${1:-}" = --on-host0 ]; then shift; "$@"; exit; fi
 
 pairs=5 quick=""
 if [ "${1:-}" = --quick ]; then pairs=2 quick=--quick; fi
 lab=$root/tests/support/host_lab.sh
-"$lab" --rate 100mbit --driver 4x1 -- "$0" --on-host0 4 100mbit 8 "$pairs"
-"$lab" --rate 1gbit --driver 4x1 -- "$0" --on-host0 4 1gbit 64 "$pairs"
-"$lab" --rate 1gbit --driver 2x1 -- "$0" --on-host0 2 1gbit 64 "$pairs"
+"$lab" --rate 100mbit --driver 4x1 -- "$0" --on-host0 rates 4 100mbit 8 "$pairs"
+"$lab" --rate 1gbit --driver 4x1 -- "$0" --on-host0 rates 4 1gbit 64 "$pairs"
+"$lab" --rate 1gbit --driver 2x1 -- "$0" --on-host0 rates 2 1gbit 64 "$pairs"
+"$lab" --rate 1gbit --driver 2x1 -- "$0" --on-host0 async_rates 1gbit 64 "$pairs"
 "$lab" --rate "${TUGLINE_OVERLAP_RATE:-500mbit}" 2x1 -- "$bench/bench_step" --overlap $quick transformer-16
 full=() half=()
 for _ in $(seq "$pairs"); do

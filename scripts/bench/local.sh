@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Local rounds over a slow link: seconds of training until a loss on held-out samples, against synchronous steps, on 2 hosts at 100 Mbit/s that
 # tests/support/host_lab.sh makes of this machine (needs root). The target is what synchronous training reaches after its steps; each side has the
-# same learning rates to choose from, and the same seeds. Prints JSON lines for scripts/bench.sh.
+# same learning rates to choose from, and the same seeds. TUGLINE_PEER_PYTHON=/path, a python that has PyTorch 2.11, adds DDP over gloo on the same
+# link: its time per step, times the synchronous steps to the loss. Prints JSON lines for scripts/bench.sh.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 tugline=$root/build/release/bin/tugline
@@ -26,31 +27,44 @@ for seed in $(seq "$seeds"); do
   train "reset-$seed" 512 "seed=$seed" parallel.strategy=local parallel.local.steps=32 parallel.local.state=reset
   train "diloco-$seed" 512 "seed=$seed" parallel.strategy=local parallel.local.steps=32 parallel.local.state=reset parallel.local.outer_lr=0.7 parallel.local.outer_momentum=0.9
 done
-python3 - "$work" "$seeds" $rates <<'PY'
+ddp=""
+if [ -n "${TUGLINE_PEER_PYTHON:-}" ]; then
+  for _ in $(seq "$seeds"); do
+    ddp+=" $(MASTER_ADDR=10.77.0.1 GLOO_SOCKET_IFNAME=eth0 "$root/tests/support/host_lab.sh" --rate 100mbit 2x1 -- "$TUGLINE_PEER_PYTHON" "$root/scripts/bench/ddp.py" mlp-64 | tail -1)"
+  done
+fi
+python3 - "$work" "$seeds" "$ddp" $rates <<'PY'
 import json, statistics, sys
-work, seeds, rates = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+work, seeds, ddp, rates = sys.argv[1], int(sys.argv[2]), [float(word) for word in sys.argv[3].split()], sys.argv[4:]
 
 def curve(name, rate):
-    """(seconds since training began, loss on the validation split) after each evaluation"""
+    """(seconds since training began, step, loss on the validation split) after each evaluation"""
     events = [json.loads(line) for line in open(f"{work}/{name}-{rate}/metrics.jsonl")]
     begin, spent, points = next(e["time"] for e in events if e["event"] == "start"), 0.0, []
     for e in events:
         if e["event"] == "evaluation" and e["split"] == "validation":
             spent += e["seconds"]   # evaluating is no training
-            points.append((e["time"] - begin - spent, e["loss"]))
+            points.append((e["time"] - begin - spent, e["step"], e["loss"]))
     return points
 
-def seconds_to(name, target):
-    """The best learning rate's; infinite where none gets there."""
-    return min((next((t for t, loss in curve(name, rate) if loss <= target), float("inf")) for rate in rates))
+def first(name, target, what):
+    """Seconds (0) or steps (1) of the best learning rate; infinite where none gets there."""
+    return min((next((point[what] for point in curve(name, rate) if point[2] <= target), float("inf")) for rate in rates))
+
+def row(case, peer, ours, theirs, goal):
+    ratios = sorted(a / b for a, b in zip(ours, theirs))
+    print(json.dumps({"bench": "local", "case": f"{case}: {statistics.median(ours):.1f} s to loss {statistics.median(targets.values()):.3f}",
+                      "value": statistics.median(ratios), "p10": ratios[0], "p90": ratios[-1], "unit": "x", "better": "lower",
+                      "peer": f"{peer}, {statistics.median(theirs):.1f} s", "goal": goal}))
 
 cases = [("local", "local SGD, rounds of 16"), ("reset", "local SGD, rounds of 32, state: reset"), ("diloco", "DiLoCo, rounds of 32, state: reset")]
-targets = {seed: min(curve(f"sync-{seed}", rate)[-1][1] for rate in rates) for seed in range(1, seeds + 1)}
+targets = {seed: min(curve(f"sync-{seed}", rate)[-1][2] for rate in rates) for seed in range(1, seeds + 1)}
+sync = [first(f"sync-{seed}", targets[seed], 0) for seed in targets]
+gloo = [steps * ms / 1e3 for steps, ms in zip([first(f"sync-{seed}", targets[seed], 1) for seed in targets], ddp)]
 for name, title in cases:
-    ours = [seconds_to(f"{name}-{seed}", targets[seed]) for seed in targets]
-    sync = [seconds_to(f"sync-{seed}", targets[seed]) for seed in targets]
-    ratios = sorted(a / b for a, b in zip(ours, sync))
-    print(json.dumps({"bench": "local", "case": f"{title}: {statistics.median(ours):.1f} s to loss {statistics.median(targets.values()):.3f}",
-                      "value": statistics.median(ratios), "p10": ratios[0], "p90": ratios[-1], "unit": "x", "better": "lower",
-                      "peer": f"synchronous steps, {statistics.median(sync):.1f} s", "goal": 0.06 if name == "diloco" else 0.1}))
+    ours = [first(f"{name}-{seed}", targets[seed], 0) for seed in targets]
+    goal = 0.06 if name == "diloco" else 0.1
+    row(title, "synchronous steps", ours, sync, None if gloo else goal)
+    if gloo:
+        row(title, "PyTorch DDP over gloo, its time per step", ours, gloo, goal)
 PY

@@ -100,10 +100,20 @@ class Oracle {
     Gradient& gradient = gradients_[record.piece];
     gradient.piece = equal_share(plan_.global_piece(record.piece / parts), static_cast<int>(record.piece % parts), parts);
     gradient.nominal = learner_.nominal_weight(gradient.piece);
-    hooks_.arm(learner_.backwards(gradient.piece));
-    gradient.weight = learner_.compute_gradients(loader_, gradient.piece).weight;
-    hooks_.finish();
-    for (const auto& flat : arena_.flats()) gradient.flats.push_back(flat.gradients.clone());
+    for (std::int64_t part = 0; part < recorded_.local_steps; ++part) {
+      Piece piece = gradient.piece;
+      piece.begin += gradient.piece.size() * part / recorded_.local_steps;
+      piece.end = gradient.piece.begin + gradient.piece.size() * (part + 1) / recorded_.local_steps;
+      hooks_.arm(learner_.backwards(piece));
+      gradient.weight += learner_.compute_gradients(loader_, piece).weight;
+      hooks_.finish();
+      const torch::NoGradGuard no_grad;
+      for (std::size_t f = 0; f < arena_.flats().size(); ++f) {
+        const Arena::Flat& flat = arena_.flats()[f];
+        part == 0 ? gradient.flats.push_back(flat.gradients.clone()) : (void)gradient.flats[f].add_(flat.gradients);
+        at::Tensor(flat.values).sub_(flat.gradients, schedule_.lr(piece.step));
+      }
+    }
   }
   bool apply_next(std::size_t r) {
     const auto next = static_cast<std::uint32_t>(versions_[r].size());
@@ -213,6 +223,52 @@ TEST_F(AsyncTest, ARecordRepeatsTheRunToTheBitAndSoDoesOneProcess) {
       }
     }
   }
+}
+
+/// A piece of several local steps is as repeatable as one; and it is another run than one without them.
+TEST_F(AsyncTest, LocalStepsAreRepeatedToo) {
+  config_.data.batch = 20;
+  config_.train.epochs = 4;
+  for (const std::int64_t bound : {0, 1, 5}) {
+    std::string one_step;
+    for (const std::int64_t local_steps : {1, 2, 4}) {
+      config_.parallel.async.staleness = bound;
+      config_.parallel.async.pieces = bound == 0 ? 0 : 2;
+      config_.parallel.async.local_steps = local_steps;
+      const std::string name = fmt::format("{}of{}", bound, local_steps);
+      const Outcome once = record({.folder = name});
+      EXPECT_TRUE(repeat(name).bits == once.bits) << name;
+      EXPECT_TRUE(oracle(name) == once.bits) << name;
+      EXPECT_LT(once.result.train.loss, once.steps.front().loss) << name;
+      if (local_steps == 1) one_step = once.bits;
+      EXPECT_EQ(once.bits == one_step, local_steps == 1) << name;
+    }
+  }
+  config_.parallel.async.local_steps = 2;
+  try {
+    repeat("5of4");
+    ADD_FAILURE() << "repeated with another number of local steps";
+  } catch (const AgreedError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("of 4 parts"));
+  }
+}
+
+/// A part that is not finite takes its whole piece along, or is computed again by itself.
+TEST_F(AsyncTest, APartThatIsNotFiniteIsLeftOutOrTriedAgain) {
+  config_.parallel.async.staleness = 0;
+  config_.parallel.async.local_steps = 3;
+  config_.data.batch = 3 * world_.size();
+  const std::vector<Fault> faults{{.kind = Fault::Kind::nan, .rank = world_.size() - 1, .step = 2, .text = "nan"}};
+  config_.train.nonfinite = "retry";
+  const Outcome retried = train({.folder = "retry", .faults = faults});
+  EXPECT_TRUE(retried.bits == train({.folder = "well"}).bits);
+  std::filesystem::remove(folder_ / "faults.log");
+  world_.control().barrier();
+  config_.train.nonfinite = "skip";
+  const Outcome skipped = record({.folder = "skip", .faults = faults});
+  EXPECT_FALSE(skipped.bits == retried.bits);
+  EXPECT_TRUE(std::isfinite(skipped.result.validation.loss));
+  EXPECT_TRUE(repeat("skip").bits == skipped.bits);
 }
 
 /// Dropout, augmentation and running statistics go along; so does what a second attempt has made again.
