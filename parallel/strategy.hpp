@@ -8,6 +8,7 @@
 #include "tugline/core/data/sample_order.hpp"
 #include "tugline/core/metrics/rank_step.hpp"
 #include "tugline/core/metrics/staleness.hpp"
+#include "tugline/core/state/residual.hpp"
 #include "tugline/parallel/balance/share_rule.hpp"
 
 namespace tugline {
@@ -77,6 +78,8 @@ class Strategy {
   /// Waits for the buckets, exchanges the records, and steps the optimizer when all is finite. What is not may be tried again, from
   /// begin_step() on; who asks for the next piece instead leaves it out.
   virtual StepFacts finish_step(const StepReport& report) = 0;
+  /// What this rank remembers beside parameters and optimizer slots; complete when a step has settled. Valid as long as the strategy.
+  virtual std::vector<Residual> residuals() const { return {}; }
 };
 
 }  // namespace tugline

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "tugline/core/config/run_config.hpp"
 #include "tugline/core/io/background_job.hpp"
@@ -12,34 +14,56 @@
 
 namespace tugline {
 
+class Communicator;
 class FaultInjector;
+class World;
 
-/// Rank 0's checkpoints: training waits for a copy of the state and for the checkpoint before, if that is not yet on disk; a thread does
-/// the rest. One thread calls.
+/// Who writes a checkpoint: rank 0 alone, or several ranks a slice each.
+struct CheckpointWriters {
+  std::vector<int> ranks{0};                ///< the first is rank 0
+  std::unique_ptr<Communicator> channel;    ///< of their own, where they are several: all ranks of the world
+};
+/// One rank per host, as long as each has checkpoint.slice_mib to write; all ranks where they have residuals, which are each rank's own. Rank
+/// 0 alone where others do not see what it writes into `folder`. Collective. Throws AgreedError where nothing can be written.
+CheckpointWriters choose_writers(World& world, const CheckpointConfig& config, const TrainState& state, const std::filesystem::path& folder);
+
+/// Checkpoints of a run: training waits for a copy of the state and for the checkpoint before, if that is not yet on disk; a thread of each
+/// writer does the rest. One thread calls. Every rank has one; those that write nothing do nothing.
 class CheckpointSaver {
  public:
   /// `faults` may be null. Everything must outlive it.
-  CheckpointSaver(CheckpointFolder folder, const CheckpointConfig& config, RunLog& log, FaultInjector* faults);
+  CheckpointSaver(int rank, CheckpointWriters writers, CheckpointFolder folder, const CheckpointConfig& config, RunLog& log, FaultInjector* faults);
 
   struct Mark {
     bool write = true;   ///< false: this step is saved already
     bool best = false;   ///< of the run so far
   };
-  /// Throws CheckpointError when the one before could not be written (checkpoint.on_error: stop).
-  void save(const TrainState& state, const std::string& config_yaml, Mark mark);
-  /// The last one could not be written; save() and settle() will say why.
+  /// Copies the state for start(). Throws CheckpointError when the checkpoint before could not be written (checkpoint.on_error: stop).
+  void prepare(const TrainState& state, const std::string& config_yaml, Mark mark);
+  /// Once every rank has prepared: writers wait for each other.
+  void start();
+  /// The last one could not be written; prepare() and settle() will say why. Rank 0 speaks for all writers.
   bool failed() const { return job_.failed(); }
   /// Until the last one is on disk. Throws likewise.
   void settle();
+  /// The checkpoint of a step is there; rank 0's word.
+  bool has(std::int64_t step) const { return std::filesystem::exists(folder_.path_of(step)); }
+  bool writes() const { return slice_.number > 0; }
 
  private:
-  void write(const Progress& progress, Mark mark);
+  void write();
+  void write_files();
+  std::string write_own(const std::filesystem::path& file);
 
+  CheckpointWriters writers_;
+  Slice slice_;            // number 0: this rank writes nothing
   CheckpointFolder folder_;
   const CheckpointConfig& config_;
   RunLog& log_;
   FaultInjector* faults_;
   Snapshot snapshot_;
+  Progress progress_;      // of it
+  Mark mark_;
   struct Written {
     std::filesystem::path file;
     std::int64_t step = 0;

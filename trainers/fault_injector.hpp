@@ -22,7 +22,7 @@ struct Fault {
     slow,   ///< `seconds` more for this step
     nan,    ///< the gradient of one parameter is not a number in this step
     flip,   ///< one bit of one parameter changes after the step
-    io,     ///< the first checkpoint from this step on cannot be written (rank 0)
+    io,     ///< what the rank writes of the first checkpoint from this step on cannot be written
   };
   Kind kind = Kind::kill;
   int rank = 0;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
@@ -27,6 +28,7 @@
 #include "tugline/trainers/nonfinite.hpp"
 #include "tugline/trainers/prepare.hpp"
 #include "tugline/trainers/run_shares.hpp"
+#include "tugline/trainers/same_state.hpp"
 #include "tugline/trainers/step_log.hpp"
 #include "tugline/trainers/stop_signal.hpp"
 #include "tugline/trainers/validation.hpp"
@@ -74,7 +76,8 @@ struct Trainer::Impl {
   std::shared_ptr<const SampleOrder> order;
   Loader loader;
   TrainState state;
-  CheckpointSaver saver;                  // rank 0
+  std::optional<Checkpoint> resumed;      // what of it only a strategy can take
+  std::unique_ptr<CheckpointSaver> saver; // once there is a strategy
   std::shared_ptr<ShareRule> shares;      // null: equal ones
   std::int64_t share_unit = 1;
   std::unique_ptr<Optimizer> outer;       // of local rounds
@@ -108,11 +111,12 @@ struct Trainer::Impl {
   void check_finite(const GlobalStep& step);
   void give_up_when_hopeless(const StepFacts& facts);
   void due_after(std::int64_t step, Wanted& wanted) const;
-  void compare_ranks();
   std::vector<std::int64_t> present_cut() const;
   Evaluation evaluate_split(const std::string& name, const std::shared_ptr<const Dataset>& split);
   void validate();
   bool stopped_early() const;
+  void open_saver();
+  void enter_checkpoint();
   void save(bool best = false);
   void settle_saves();
   std::unique_ptr<Watchdog> watch();
@@ -128,7 +132,6 @@ Trainer::Impl::Impl(Parts parts_in)
              LoaderOptions{.threads = parts.config.data.threads, .prefetch_samples = parts.config.data.prefetch,
                            .pinned = !parts.learner.device().is_cpu()}),
       state{parts.learner.parameters(), parts.learner.buffers(), parts.learner.optimizer().slots()},
-      saver(parts.checkpoints, parts.config.checkpoint, parts.log, parts.faults),
       eval_interval(interval_steps(parts.config.train.eval_every, parts.config.train.eval_unit == "epoch", plan.steps_per_epoch())),
       save_steps(parts.config.checkpoint.every_steps),
       save_epoch_steps(interval_steps(parts.config.checkpoint.every_epochs, true, plan.steps_per_epoch())),
@@ -137,6 +140,7 @@ Trainer::Impl::Impl(Parts parts_in)
   state.normalisation = parts.data.normalisation;
   state.progress.seed = parts.config.seed;
   state.progress.world_size = parts.world.size();
+  state.rank = parts.world.rank();
   require_trainable(parts.world, parts.config, parts.learner, parts.data, parts.recorded);
   outer = outer_optimizer_of(parts.config.parallel, parts.learner.parameters());
   if (outer) state.slots.insert(state.slots.end(), outer->slots().begin(), outer->slots().end());
@@ -163,15 +167,16 @@ bool Trainer::resume() {
   self.parts.log.event("loading", {{"checkpoint", chosen}});   // what happens now may be its fault
   self.state.parameters_elsewhere = !self.parts.learner.writes_parameters();
   agree(self.world().control(), [&] {   // and the barrier after which all see the common copy
-    const Checkpoint checkpoint = read_checkpoint(chosen);
+    self.resumed = read_checkpoint(chosen, [&](const std::string& path) { return is_for_rank(path, self.state.rank); });
     try {
-      restore(checkpoint, self.state);
+      restore(*self.resumed, self.state);
     } catch (const CheckpointError& error) {
       throw CheckpointError(chosen + ": " + error.what());
     }
   });
   agree(self.world().control(), [&] { self.parts.learner.loss_scale().load(self.state.loss_scale); });
-  self.progress().world_size = self.world().size();
+  std::erase_if(self.resumed->arrays, [&](const auto& array) { return !array.first.starts_with("/residuals/"); });   // live by now
+  if (std::exchange(self.progress().world_size, self.world().size()) != self.world().size()) self.resumed->arrays.clear();
   self.saved_here = true;
   self.parts.log.event("resume", {{"checkpoint", chosen}, {"epoch", self.progress().epoch + 1}, {"step", self.progress().step}});
   return true;
@@ -216,7 +221,7 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
   if (world().rank() == 0) {
     if (config().train.max_minutes > 0 && minutes >= config().train.max_minutes) report.stop = StopReason::limit;
     const double since_save = (parts.clock.seconds() - last_save) / 60;
-    report.save = saver.failed() || (config().checkpoint.every_minutes > 0 && since_save >= config().checkpoint.every_minutes);
+    report.save = saver->failed() || (config().checkpoint.every_minutes > 0 && since_save >= config().checkpoint.every_minutes);
   }
   if (nonfinite_in_a_row >= kMaxNonfiniteSteps) report.stop = StopReason::limit;   // all must come to give up
   if (parts.stop.raised()) report.stop = StopReason::signal;
@@ -314,27 +319,6 @@ void Trainer::Impl::due_after(std::int64_t step, Wanted& wanted) const {
   wanted.pause = wanted.pause || (pause_step > 0 && step >= pause_step);
 }
 
-/// Equal on all ranks by construction: what differs was written by something else, and training on would hide it.
-void Trainer::Impl::compare_ranks() {
-  const auto values_of = [](const Arena& arena) {
-    std::vector<at::Tensor> values;
-    for (const auto& flat : arena.flats()) values.push_back(flat.values);
-    return values;
-  };
-  auto buffers = values_of(state.buffers);
-  for (auto& flat : buffers) {
-    if (!is_averaged(flat)) flat = at::Tensor();   // a mask, say, may be each rank's own
-  }
-  try {
-    require_same_bits(world().control(), state.parameters, values_of(state.parameters), "parameter");
-    require_same_bits(world().control(), state.buffers, buffers, "buffer");
-    for (const auto& slot : state.slots) require_same_bits(world().control(), state.parameters, slot.buffers, slot.name + " of");
-  } catch (const AgreedError& error) {
-    throw AgreedError(error.exit_code(), fmt::format("after step {}: {}; something beside the optimizer has written it",
-                                                     progress().step, error.what()));
-  }
-}
-
 /// Shares of a full global batch from here on.
 std::vector<std::int64_t> Trainer::Impl::present_cut() const {
   const std::int64_t batch = parts.config.data.batch;
@@ -367,25 +351,42 @@ bool Trainer::Impl::stopped_early() const {
   return !early.metric.empty() && state.progress.evaluations_without_improvement >= early.patience;
 }
 
+/// Once there is a strategy: what it remembers is part of the state.
+void Trainer::Impl::open_saver() {
+  state.residuals = strategy->residuals();
+  if (resumed && config().parallel.wire == "bfloat16") {
+    const bool fit = world().control().all_reduce(residuals_fit(*resumed, state) ? 0.0 : 1.0) == 0;
+    if (fit) restore_residuals(*resumed, state);
+    else warn("the checkpoint has not what rounding left over on these ranks (parallel.wire: bfloat16), which begins as nothing: this is not bit for "
+              "bit the run that goes on");
+  }
+  resumed.reset();
+  saver = std::make_unique<CheckpointSaver>(world().rank(), choose_writers(world(), config().checkpoint, state, parts.checkpoints.folder()), parts.checkpoints,
+                                            config().checkpoint, parts.log, parts.faults);
+}
+
+void Trainer::Impl::enter_checkpoint() { parts.learner.heartbeat().enter(saver->writes() ? Phase::checkpoint : Phase::waiting); }
+
 /// The current step's checkpoint, written once; `best`: it is the best so far.
 void Trainer::Impl::save(bool best) {
   if (saved_here && !best) return;
+  if (saved_here) {   // as far as one knows
+    settle_saves();
+    saved_here = world().control().all_reduce(world().rank() == 0 && !saver->has(progress().step) ? 1.0 : 0.0) == 0;
+  }
   state.shares = shares ? save_shares(*shares, world()) : "";
   state.loss_scale = parts.learner.loss_scale().save();
-  parts.learner.heartbeat().enter(world().rank() == 0 ? Phase::checkpoint : Phase::waiting);
-  agree(world().control(), [&] {
-    if (world().rank() == 0) saver.save(state, to_yaml(config()), {.write = !saved_here, .best = best});
-  });
+  enter_checkpoint();
+  agree(world().control(), [&] { saver->prepare(state, to_yaml(config()), {.write = !saved_here, .best = best}); });
+  saver->start();
   last_save = parts.clock.seconds();
   saved_here = true;
 }
 
 /// Checkpoints are on disk.
 void Trainer::Impl::settle_saves() {
-  parts.learner.heartbeat().enter(world().rank() == 0 ? Phase::checkpoint : Phase::waiting);
-  agree(world().control(), [&] {
-    if (world().rank() == 0) saver.settle();
-  });
+  enter_checkpoint();
+  agree(world().control(), [&] { saver->settle(); });
 }
 
 std::unique_ptr<Watchdog> Trainer::Impl::watch() {
@@ -445,6 +446,7 @@ TrainResult Trainer::run() {
   };
   self.strategy = make_strategy({self.world(), config, self.parts.learner, self.outer.get(), self.plan, self.progress().step, self.shares,
                                  self.parts.clock, meet_after, self.parts.record_update, self.parts.repeat});
+  self.open_saver();
   const auto watchdog = self.watch();
   // An earlier attempt may have been asked to stop before this step was evaluated, or cut short after that.
   const std::int64_t first = self.progress().step;
@@ -471,7 +473,7 @@ TrainResult Trainer::run() {
     wanted.stop = std::max(wanted.stop, facts.stop);
     if (self.settled) {
       self.step_log.settled(self.progress().step);
-      if (wanted.compare) self.compare_ranks();
+      if (wanted.compare) require_same_state(self.world().control(), self.state);
       if (wanted.stop == StopReason::signal) return self.finish(Ending::signal);   // an evaluation can wait, who asked may not
       if (wanted.validate) self.validate();
       if (wanted.save) self.save();

@@ -25,12 +25,12 @@ BOOST_DESCRIBE_STRUCT(OptimConfig, (),
 BOOST_DESCRIBE_STRUCT(EarlyStopConfig, (), (metric, patience, min_delta))
 BOOST_DESCRIBE_STRUCT(TrainConfig, (),
                       (epochs, steps, init_from, max_minutes, micro_batch, eval_every, eval_unit, eval_batch, precision, device, tf32, channels_last,
-                       stop_signals, nonfinite, early_stop))
-BOOST_DESCRIBE_STRUCT(CheckpointConfig, (), (every_steps, every_epochs, every_minutes, keep_last, keep_best, on_error, best_metric))
+                       stop_signals, nonfinite, spike_factor, early_stop))
+BOOST_DESCRIBE_STRUCT(CheckpointConfig, (), (every_steps, every_epochs, every_minutes, keep_last, keep_best, slice_mib, on_error, best_metric))
 BOOST_DESCRIBE_STRUCT(BalanceConfig, (),
                       (mode, weights, host_weights, main_fraction, unit, min_share, max_share, dead_band, replay))
 BOOST_DESCRIBE_STRUCT(LocalConfig, (), (steps, sync_steps, outer_lr, outer_momentum, state))
-BOOST_DESCRIBE_STRUCT(AsyncConfig, (), (staleness, pieces, staleness_power, replay))
+BOOST_DESCRIBE_STRUCT(AsyncConfig, (), (staleness, pieces, local_steps, staleness_power, replay))
 BOOST_DESCRIBE_STRUCT(ParallelConfig, (),
                       (strategy, local, async, backend, bucket_mib, shared_memory, all_reduce, wire, shards, check_every, balance, threads, hang_seconds, debug))
 BOOST_DESCRIBE_STRUCT(OverfitConfig, (), (samples, target, loss, steps, hold, eval_every))

@@ -133,6 +133,7 @@ struct TrainConfig {
   bool channels_last = false;
   std::vector<std::string> stop_signals;   // beside USR1, TERM and INT
   std::string nonfinite = "stop";    // what follows a loss or gradient that is not finite: stop | skip | retry
+  double spike_factor = 0;           // a gradient norm so many times the usual one counts as not finite; 0: off
   EarlyStopConfig early_stop;
 };
 
@@ -142,6 +143,7 @@ struct CheckpointConfig {
   double every_minutes = 0;
   std::int64_t keep_last = 2;
   bool keep_best = true;
+  double slice_mib = 64;             // another host writes for each so much state; 0: rank 0 writes everything
   std::string on_error = "stop";     // one that cannot be written: stop | continue
   std::string best_metric = "auto";  // auto: validation.accuracy where there is one, else validation.loss
 };
@@ -169,6 +171,7 @@ struct LocalConfig {
 struct AsyncConfig {
   std::optional<std::int64_t> staleness;   // updates; unset: by the number of ranks and their speeds
   std::int64_t pieces = 0;       // of the global batch; 0: one per rank
+  std::int64_t local_steps = 1;  // of a rank on its own copy, before it pushes the sum of their gradients
   double staleness_power = 0;    // a stale update is multiplied by (1 + staleness / pieces) ^ -power
   std::string replay;            // folder of the run that is repeated
 };

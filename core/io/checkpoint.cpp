@@ -150,6 +150,7 @@ class Image {
 
   /// The user block first. They live as long as this and the content.
   const std::vector<std::string_view>& pieces() const { return pieces_; }
+  std::string digest() const { return digest_text(block_); }
 
  private:
   static std::size_t bytes_at_most(const CheckpointContent& content) {
@@ -157,6 +158,7 @@ class Image {
     std::size_t bytes = kOfAll;
     for (const ArrayView& array : content.arrays) bytes += bytes_of(array).size() + kOfEach;
     for (const auto& [name, text] : content.texts) bytes += text.size() + kOfEach;
+    bytes += content.links.size() * kOfEach;
     return bytes;
   }
   /// Returns the arrays by their places.
@@ -173,6 +175,10 @@ class Image {
       if (place != 0) arrays[place] = bytes_of(content.arrays[i]);
     }
     for (const auto& [name, text] : content.texts) write_text(h5.get(), name, text, file);
+    const hdf5::Properties parents = make_parents();
+    for (const auto& [path, slice] : content.links) {
+      require(H5Lcreate_external(slice.c_str(), path.c_str(), h5.get(), path.c_str(), parents.get(), H5P_DEFAULT) >= 0, file, path);
+    }
     require(H5Fflush(h5.get(), H5F_SCOPE_LOCAL) >= 0, file, "its end");
     h5 = {};
     return arrays;
@@ -201,106 +207,24 @@ void sync_folder(const fs::path& folder) {
   ::close(fd);
 }
 
-DType stored_dtype(hid_t dataset, const std::string& path) {
-  char name[32] = {};
-  const hdf5::Attribute attribute(H5Aopen(dataset, "dtype", H5P_DEFAULT));
-  if (!attribute.valid()) throw CheckpointError("dataset " + path + " has no dtype attribute");
-  const hdf5::Datatype type(H5Aget_type(attribute.get()));
-  if (H5Aget_storage_size(attribute.get()) >= sizeof name || H5Aread(attribute.get(), type.get(), name) < 0) {
-    throw CheckpointError("dataset " + path + " has an unreadable dtype attribute");
-  }
-  return dtype_from_name(name);
-}
-
-Array read_array(hid_t dataset, const std::string& path) {
-  Array array;
-  array.dtype = stored_dtype(dataset, path);
-  const hdf5::Dataspace space(H5Dget_space(dataset));
-  std::vector<hsize_t> shape(static_cast<std::size_t>(std::max(0, H5Sget_simple_extent_ndims(space.get()))));
-  H5Sget_simple_extent_dims(space.get(), shape.data(), nullptr);
-  array.shape.assign(shape.begin(), shape.end());
-  const auto count = static_cast<std::size_t>(H5Sget_simple_extent_npoints(space.get()));
-  if (H5Dget_storage_size(dataset) / size_of(array.dtype) < count) {   // else a made-up shape could ask for any amount of memory
-    throw CheckpointError("dataset " + path + " holds fewer values than its shape says");
-  }
-  array.data.resize(count * size_of(array.dtype));
-  const hdf5::Datatype type = hdf5::file_type(array.dtype);
-  if (count > 0 && H5Dread(dataset, type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, array.data.data()) < 0) {
-    throw CheckpointError("dataset " + path + " cannot be read (" + hdf5::last_error() + ")");
-  }
-  return array;
-}
-
-std::string read_text(hid_t dataset, const std::string& path) {
-  const hdf5::Datatype type(H5Dget_type(dataset));
-  const hdf5::Dataspace space(H5Dget_space(dataset));
-  if (H5Tis_variable_str(type.get()) <= 0 || H5Sget_simple_extent_npoints(space.get()) != 1) {
-    throw CheckpointError(path + " is not a single text");
-  }
-  char* data = nullptr;
-  if (H5Dread(dataset, type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, &data) < 0) {
-    throw CheckpointError(path + " cannot be read (" + hdf5::last_error() + ")");
-  }
-  std::string text = data != nullptr ? data : "";
-  H5Dvlen_reclaim(type.get(), space.get(), H5P_DEFAULT, &data);
-  return text;
-}
-
-/// Visits every dataset; exceptions may not cross the C library, so paths are collected first.
-std::vector<std::string> dataset_paths(hid_t h5) {
-  std::vector<std::string> paths;
-  const auto visit = [](hid_t, const char* name, const H5O_info_t* info, void* out) -> herr_t {
-    if (info->type == H5O_TYPE_DATASET) static_cast<std::vector<std::string>*>(out)->push_back(std::string("/") + name);
-    return 0;
-  };
-  if (H5Ovisit(h5, H5_INDEX_NAME, H5_ITER_INC, visit, &paths) < 0) {
-    throw CheckpointError("its datasets cannot be listed (" + hdf5::last_error() + ")");
-  }
-  return paths;
-}
-
 }  // namespace
 
-void write_checkpoint(const fs::path& file, const CheckpointContent& content) {
+std::string write_checkpoint(const fs::path& file, const CheckpointContent& content) {
   const fs::path folder = fs::absolute(file).parent_path();
   try {
     const bool new_folder = fs::create_directories(folder);
     const Image image(content, file);
     write_file_atomically(file, image.pieces(), [&](const fs::path& temporary) {
-      verify_checkpoint(temporary);
+      verify_user_block(temporary);
       reopen(temporary, content, file);
     });
     if (new_folder) sync_folder(folder.parent_path());
+    return image.digest();
   } catch (const fs::filesystem_error& error) {
     throw CheckpointError(fmt::format("cannot write {}: {}", file.string(), error.code().message()));
   } catch (const IoError& error) {
     throw CheckpointError(error.what());
   }
-}
-
-void verify_checkpoint(const fs::path& file) { verify_user_block(file); }
-
-Checkpoint read_checkpoint(const fs::path& file) {
-  verify_checkpoint(file);
-  const auto held = hdf5::lock();
-  const hdf5::Properties access = hdf5::file_access();
-  const hdf5::File h5(H5Fopen(file.c_str(), H5F_ACC_RDONLY, access.get()));
-  if (!h5.valid()) throw CheckpointError(fmt::format("{}: HDF5 cannot open it ({})", file.string(), hdf5::last_error()));
-  Checkpoint result;
-  try {
-    for (const std::string& path : dataset_paths(h5.get())) {
-      const hdf5::Dataset dataset(H5Dopen2(h5.get(), path.c_str(), H5P_DEFAULT));
-      if (!dataset.valid()) throw CheckpointError(path + " cannot be opened (" + hdf5::last_error() + ")");
-      if (path.starts_with("/meta/")) {
-        result.texts[path.substr(6)] = read_text(dataset.get(), path);
-      } else {
-        result.arrays[path] = read_array(dataset.get(), path);
-      }
-    }
-  } catch (const std::exception& error) {   // bad_alloc too: more than fits into memory
-    throw CheckpointError(file.string() + ": " + error.what());
-  }
-  return result;
 }
 
 }  // namespace tugline

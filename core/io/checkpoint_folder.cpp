@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fstream>
 #include <optional>
+#include <set>
 
 #include <boost/json.hpp>
 #include <fmt/format.h>
@@ -31,9 +32,16 @@ std::optional<std::int64_t> step_of(std::string_view name) {
   return step;
 }
 
-/// "step-00000010.h5.<pid>.tmp" of another process: one folder has one writer, so that writer is dead.
+/// The step of "step-00000010.2-of-3.h5", finished or under a temporary name; nullopt for any other name.
+std::optional<std::int64_t> step_of_slice(std::string_view name) {
+  const auto dot = name.find('.'), of = name.find("-of-");
+  if (dot == name.npos || of == name.npos || of < dot || name.find(".h5") == name.npos) return std::nullopt;
+  return step_of(std::string(name.substr(0, dot)) + ".h5");
+}
+
+/// "step-00000010.h5.<pid>.tmp" of another process: one checkpoint has one writer, so that writer is dead.
 bool is_left_over(const std::string& name) {
-  return name.starts_with("step-") && name.ends_with(".tmp") && !name.ends_with(fmt::format(".{}.tmp", ::getpid()));
+  return name.starts_with("step-") && name.ends_with(".tmp") && !step_of_slice(name) && !name.ends_with(fmt::format(".{}.tmp", ::getpid()));
 }
 
 /// A checkpoint too many is no reason to end a run.
@@ -97,11 +105,36 @@ fs::path CheckpointFolder::best() const {
   return fs::exists(file) ? file : fs::path();
 }
 
-/// Files go only when one of the `keep_last` newest verifies; else an old good one would be worth more.
+std::int64_t CheckpointFolder::bytes_of(const Entry& entry) const {
+  auto bytes = static_cast<std::int64_t>(fs::file_size(entry.file));
+  for (const fs::path& file : files_in(folder_)) {
+    if (step_of_slice(file.filename().string()) == entry.step) bytes += static_cast<std::int64_t>(fs::file_size(file));
+  }
+  return bytes;
+}
+
+/// Slices whose checkpoint never came, or is gone.
+void CheckpointFolder::discard_lone_slices() {
+  std::set<std::int64_t> steps;
+  for (const Entry& entry : list()) steps.insert(entry.step);
+  for (const fs::path& file : files_in(folder_)) {
+    const std::string name = file.filename().string();
+    const auto step = step_of_slice(name);
+    if (!step || steps.empty() || *step > *steps.rbegin()) continue;
+    if (steps.count(*step) == 0 || name.ends_with(".tmp")) discard(file);
+  }
+}
+
 void CheckpointFolder::prune(std::int64_t keep_last, bool keep_best) {
   for (const fs::path& file : files_in(folder_)) {
     if (is_left_over(file.filename().string())) discard(file);
   }
+  discard_surplus(keep_last, keep_best);
+  discard_lone_slices();
+}
+
+/// Files go only when one of the `keep_last` newest verifies; else an old good one would be worth more.
+void CheckpointFolder::discard_surplus(std::int64_t keep_last, bool keep_best) {
   auto entries = list();
   const std::int64_t surplus = static_cast<std::int64_t>(entries.size()) - std::max<std::int64_t>(keep_last, 1);
   if (surplus <= 0) return;

@@ -19,6 +19,7 @@ namespace tugline {
 namespace {
 
 constexpr std::array<char, 8> kMagic{'T', 'U', 'G', 'L', 'I', 'N', 'E', '\n'};
+constexpr std::size_t kDigestOffset = 24;
 using Block = std::array<char, kUserBlockBytes>;
 
 template <typename Integer>
@@ -66,7 +67,26 @@ Block block_of(const Payload& payload) {
   put<std::uint32_t>(block, 8, kCheckpointVersion);
   put<std::uint32_t>(block, 12, static_cast<std::uint32_t>(kUserBlockBytes));
   put<std::uint64_t>(block, 16, payload.bytes);
-  std::memcpy(block.data() + 24, payload.digest.digest, sizeof payload.digest.digest);
+  std::memcpy(block.data() + kDigestOffset, payload.digest.digest, sizeof payload.digest.digest);
+  return block;
+}
+
+std::string hexadecimal(const XXH128_canonical_t& digest) {
+  std::string text;
+  for (const unsigned char byte : digest.digest) text += fmt::format("{:02x}", byte);
+  return text;
+}
+
+/// With the magic that it begins with; nothing else is checked.
+Block read_block(std::istream& in, const std::filesystem::path& file) {
+  const auto fail = [&](const std::string& what) { throw CheckpointError(file.string() + ": " + what); };
+  if (!in) fail(fmt::format("cannot be opened ({})", std::strerror(errno)));
+  Block block{};
+  in.read(block.data(), static_cast<std::streamsize>(block.size()));
+  if (in.gcount() != static_cast<std::streamsize>(block.size())) {
+    fail("not a Tugline checkpoint, or cut off: shorter than its first 512 bytes");
+  }
+  if (!std::equal(kMagic.begin(), kMagic.end(), block.begin())) fail("not a Tugline checkpoint");
   return block;
 }
 
@@ -86,21 +106,24 @@ std::array<char, kUserBlockBytes> make_user_block(std::span<const std::string_vi
 std::string digest_text(std::string_view bytes) {
   XXH128_canonical_t digest{};
   XXH128_canonicalFromHash(&digest, XXH3_128bits(bytes.data(), bytes.size()));
-  std::string text;
-  for (const unsigned char byte : digest.digest) text += fmt::format("{:02x}", byte);
-  return text;
+  return hexadecimal(digest);
 }
 
-void verify_user_block(const std::filesystem::path& file) {
+std::string digest_text(const Block& block) {
+  XXH128_canonical_t digest{};
+  std::memcpy(digest.digest, block.data() + kDigestOffset, sizeof digest.digest);
+  return hexadecimal(digest);
+}
+
+std::string stated_digest(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return digest_text(read_block(in, file));
+}
+
+std::string verify_user_block(const std::filesystem::path& file) {
   const auto fail = [&](const std::string& what) { throw CheckpointError(file.string() + ": " + what); };
   std::ifstream in(file, std::ios::binary);
-  if (!in) fail(fmt::format("cannot be opened ({})", std::strerror(errno)));
-  Block block{};
-  in.read(block.data(), static_cast<std::streamsize>(block.size()));
-  if (in.gcount() != static_cast<std::streamsize>(block.size())) {
-    fail("not a Tugline checkpoint, or cut off: shorter than its first 512 bytes");
-  }
-  if (!std::equal(kMagic.begin(), kMagic.end(), block.begin())) fail("not a Tugline checkpoint");
+  const Block block = read_block(in, file);
   const auto version = get<std::uint32_t>(block, 8);
   if (version > kCheckpointVersion) {
     fail(fmt::format("checkpoint format {}, but this Tugline reads up to {}: use a newer Tugline", version, kCheckpointVersion));
@@ -111,6 +134,7 @@ void verify_user_block(const std::filesystem::path& file) {
     fail(fmt::format("cut off or overwritten: {} bytes after its header instead of {}", payload.bytes, expected));
   }
   if (block != block_of(payload)) fail("damaged: its contents do not match their digest");
+  return digest_text(block);
 }
 
 }  // namespace tugline

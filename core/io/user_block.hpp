@@ -26,7 +26,12 @@ constexpr std::uint32_t kCheckpointVersion = 1;
 std::array<char, kUserBlockBytes> make_user_block(std::span<const std::string_view> payload);
 /// XXH3-128 of some bytes as 32 hexadecimal digits, its canonical form.
 std::string digest_text(std::string_view bytes);
-/// Reads the file once and compares. Throws CheckpointError that says what is wrong; never opens the file as HDF5.
-void verify_user_block(const std::filesystem::path& file);
+/// The digest that a block holds, as such a text.
+std::string digest_text(const std::array<char, kUserBlockBytes>& block);
+/// The same of the block of a file, whose other bytes are not looked at. Throws CheckpointError when there is none.
+std::string stated_digest(const std::filesystem::path& file);
+/// Reads the file once and compares; returns its digest as text. Throws CheckpointError that says what is wrong; never opens the file as
+/// HDF5.
+std::string verify_user_block(const std::filesystem::path& file);
 
 }  // namespace tugline

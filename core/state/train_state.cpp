@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
+#include <numeric>
 #include <set>
 #include <stdexcept>
 
@@ -120,9 +122,15 @@ auto decode(const Checkpoint& checkpoint, const std::string& name, Read read) {
   }
 }
 
-void require_whole(const Checkpoint& checkpoint) {
-  const auto slices = decode(checkpoint, "manifest", [](const json::value& v) { return v.at("slices").to_number<std::int64_t>(); });
-  if (slices != 1) throw CheckpointError(fmt::format("the checkpoint is cut into {} slices, and this Tugline reads one", slices));
+std::string residual_path(int rank, const Residual& residual) { return fmt::format("/residuals/{}/{}/{}", rank, residual.buffer, residual.begin); }
+std::string residuals_of(int rank) { return fmt::format("/residuals/{}/", rank); }
+
+at::Tensor tensor_of(const Residual& residual) {
+  return at::from_blob(residual.values.data(), {static_cast<std::int64_t>(residual.values.size())}, at::kFloat);
+}
+
+std::int64_t bytes_of(const std::vector<at::Tensor>& flats) {
+  return std::accumulate(flats.begin(), flats.end(), std::int64_t{0}, [](std::int64_t sum, const at::Tensor& flat) { return sum + static_cast<std::int64_t>(flat.nbytes()); });
 }
 
 /// Statistics may differ by rounding, on another machine; by more, the model would see other inputs than it was trained on.
@@ -150,7 +158,7 @@ void check_fits(const Checkpoint& checkpoint, const std::string& path, const at:
 
 void check_no_extras(const Checkpoint& checkpoint, const std::set<std::string>& known, const std::string& prefix) {
   for (const auto& [path, array] : checkpoint.arrays) {
-    if (path.starts_with(prefix) && known.count(path) == 0) {
+    if (path.starts_with(prefix) && !path.starts_with("/residuals/") && known.count(path) == 0) {
       throw CheckpointError("the checkpoint has " + path + ", which the model does not have");
     }
   }
@@ -163,25 +171,31 @@ void copy_in(const Checkpoint& checkpoint, const std::string& path, at::Tensor v
 
 }  // namespace
 
-void Snapshot::take(const TrainState& state, const std::string& config_yaml) {
+void Snapshot::take(const TrainState& state, const std::string& config_yaml, Slice slice) {
   const at::NoGradGuard no_grad;
   state.parameters.rebind_values();   // what was detached from the arena is copied in
   state.buffers.rebind_values();
+  slice_ = slice;
+  world_size_ = state.progress.world_size;
   entries_.clear();
-  std::size_t used = 0;
-  const auto copy_all = [&](const Arena& arena, const std::vector<at::Tensor>& flats, const std::string& prefix, bool trainable_only) {
-    std::vector<at::Tensor> copies;
-    for (const at::Tensor& flat : flats) {
-      copy(used, flat);
-      copies.push_back(copies_[used++]);
-    }
-    for (const auto& slot : arena.slots()) {
-      if (!trainable_only || slot.bucket >= 0) entries_.push_back({prefix + slot.name, arena.view(copies, slot)});
-    }
-  };
-  copy_all(state.parameters, values_of(state.parameters), "/parameters/", false);
-  copy_all(state.buffers, values_of(state.buffers), "/buffers/", false);
-  for (const auto& slot : state.slots) copy_all(state.parameters, slot.buffers, "/optimizer/" + slot.name + "/", true);
+  slice_of_.clear();
+  used_ = 0;
+  const std::vector<at::Tensor> values = values_of(state.parameters);
+  std::int64_t all_bytes = bytes_of(values), bytes = 0;
+  for (const auto& slot : state.slots) all_bytes += bytes_of(slot.buffers);
+  const auto cut = [&](std::int64_t middle) { return 1 + middle * slice.count / all_bytes; };   // of a byte
+  copy_arena(state.parameters, values, "/parameters/", false, cut);
+  bytes = bytes_of(values);
+  for (const auto& slot : state.slots) {
+    copy_arena(state.parameters, slot.buffers, "/optimizer/" + slot.name + "/", true, [&](std::int64_t middle) { return cut(bytes + middle); });
+    bytes += bytes_of(slot.buffers);
+  }
+  copy_arena(state.buffers, values_of(state.buffers), "/buffers/", false, [](std::int64_t) { return 1; });
+  for (const Residual& residual : state.residuals) {
+    if (slice.count == 1) break;   // nobody's file
+    const at::Tensor mine = tensor_of(residual);
+    entries_.push_back({residual_path(state.rank, residual), copy(mine, 0, mine.numel())});
+  }
   texts_["config"] = config_yaml;
   texts_["progress"] = encode(state.progress);
   texts_["normalisation"] = json::serialize(json::value_from(state.normalisation));
@@ -190,23 +204,59 @@ void Snapshot::take(const TrainState& state, const std::string& config_yaml) {
     else texts_[name] = *text;
   }
   texts_["versions"] = json::serialize(json::object{{"format", 1}, {"libtorch", TORCH_VERSION}, {"hdf5", hdf5_version()}});
-  texts_["manifest"] = json::serialize(json::object{{"slice", 0}, {"slices", 1}, {"world_size", state.progress.world_size}});
 }
 
-void Snapshot::copy(std::size_t index, const at::Tensor& flat) {
-  if (copies_.size() <= index) copies_.resize(index + 1);
-  at::Tensor& place = copies_[index];
+/// `slice_at`: who has the byte with this offset in the flat buffers. An array goes where its middle is; so what a slice has of a flat buffer
+/// lies together.
+void Snapshot::copy_arena(const Arena& arena, const std::vector<at::Tensor>& flats, const std::string& prefix, bool trainable_only,
+                          const std::function<std::int64_t(std::int64_t)>& slice_at) {
+  std::vector<std::int64_t> offsets{0};
+  for (const at::Tensor& flat : flats) offsets.push_back(offsets.back() + static_cast<std::int64_t>(flat.nbytes()));
+  std::vector<Range> mine(flats.size(), {0, std::numeric_limits<std::int64_t>::max(), 0});
+  std::vector<const Arena::Slot*> chosen;
+  for (const auto& slot : arena.slots()) {
+    if (trainable_only && slot.bucket < 0) continue;
+    const auto buffer = static_cast<std::size_t>(slot.range.buffer);
+    const std::int64_t middle = offsets[buffer] + (slot.range.begin + slot.range.size() / 2) * static_cast<std::int64_t>(flats[buffer].element_size());
+    const std::int64_t number = slice_.count == 1 ? 1 : slice_at(middle);
+    if (slice_.count > 1) slice_of_[prefix + slot.name] = number;
+    if (number != slice_.number) continue;
+    mine[buffer].begin = std::min(mine[buffer].begin, slot.range.begin);
+    mine[buffer].end = std::max(mine[buffer].end, slot.range.end);
+    chosen.push_back(&slot);
+  }
+  std::vector<at::Tensor> copies;
+  for (std::size_t i = 0; i < flats.size(); ++i) copies.push_back(copy(flats[i], mine[i].begin, mine[i].end));
+  for (const Arena::Slot* slot : chosen) entries_.push_back({prefix + slot->name, arena.view(copies, *slot)});
+}
+
+/// A buffer like `flat`, of which the elements [begin, end) are filled.
+at::Tensor Snapshot::copy(const at::Tensor& flat, std::int64_t begin, std::int64_t end) {
+  if (copies_.size() <= used_) copies_.resize(used_ + 1);
+  at::Tensor& place = copies_[used_++];
   if (!place.defined() || place.scalar_type() != flat.scalar_type() || place.numel() != flat.numel()) {
     place = at::empty(flat.sizes(), flat.options().device(at::kCPU));
   }
-  if (!flat.device().is_cpu()) place.copy_(flat);
-  else if (flat.numel() > 0) std::memcpy(place.data_ptr(), flat.const_data_ptr(), flat.nbytes());
+  if (end <= begin) return place;
+  at::Tensor to = place.narrow(0, begin, end - begin);
+  const at::Tensor from = flat.narrow(0, begin, end - begin);
+  if (!flat.device().is_cpu()) to.copy_(from);
+  else std::memcpy(to.data_ptr(), from.const_data_ptr(), from.nbytes());
+  return place;
 }
 
 CheckpointContent Snapshot::content() {
   const at::NoGradGuard no_grad;
   CheckpointContent content;
-  content.texts = texts_;
+  Manifest manifest{.world_size = world_size_};
+  if (slice_.count == 1) {
+    content.texts = texts_;
+  } else {
+    manifest.slice = slice_.number;
+    manifest.slices = slice_.count;
+    content.texts["versions"] = texts_.at("versions");
+  }
+  content.texts["manifest"] = encode(manifest);
   reordered_.clear();
   for (const Entry& entry : entries_) {
     at::Tensor dense = entry.view;
@@ -216,8 +266,15 @@ CheckpointContent Snapshot::content() {
   return content;
 }
 
+CheckpointContent Snapshot::cover(const std::vector<Manifest::File>& slices) const {
+  CheckpointContent content;
+  content.texts = texts_;
+  content.texts["manifest"] = encode(Manifest{.slices = slice_.count, .world_size = world_size_, .files = slices});
+  for (const auto& [path, number] : slice_of_) content.links[path] = slices[static_cast<std::size_t>(number - 1)].name;
+  return content;
+}
+
 void restore(const Checkpoint& checkpoint, TrainState& state) {
-  require_whole(checkpoint);
   std::set<std::string> known;
   const Visit check = [&](const std::string& path, const at::Tensor& view) {
     check_fits(checkpoint, path, view);
@@ -249,7 +306,6 @@ void restore(const Checkpoint& checkpoint, TrainState& state) {
 }
 
 void restore_model(const Checkpoint& checkpoint, Arena& parameters, Arena& buffers) {
-  require_whole(checkpoint);
   std::set<std::string> known;
   visit_model(parameters, buffers, [&](const std::string& path, const at::Tensor& view) {
     check_fits(checkpoint, path, view);
@@ -259,6 +315,26 @@ void restore_model(const Checkpoint& checkpoint, Arena& parameters, Arena& buffe
   const at::NoGradGuard no_grad;
   visit_model(parameters, buffers, [&](const std::string& path, const at::Tensor& view) { copy_in(checkpoint, path, view); });
 }
+
+bool residuals_fit(const Checkpoint& checkpoint, const TrainState& state) {
+  std::size_t fitting = 0, there = 0;
+  for (const Residual& residual : state.residuals) {
+    const auto found = checkpoint.arrays.find(residual_path(state.rank, residual));
+    if (found == checkpoint.arrays.end() || found->second.dtype != DType::float32) return false;
+    fitting += found->second.data.size() == residual.values.size_bytes();
+  }
+  for (const auto& [path, array] : checkpoint.arrays) there += path.starts_with(residuals_of(state.rank));
+  return fitting == state.residuals.size() && there == fitting;
+}
+
+void restore_residuals(const Checkpoint& checkpoint, TrainState& state) {
+  for (const Residual& residual : state.residuals) {
+    const Array& array = checkpoint.arrays.at(residual_path(state.rank, residual));
+    std::memcpy(residual.values.data(), array.data.data(), residual.values.size_bytes());
+  }
+}
+
+bool is_for_rank(const std::string& path, int rank) { return !path.starts_with("/residuals/") || path.starts_with(residuals_of(rank)); }
 
 std::string config_text(const Checkpoint& checkpoint) { return text_of(checkpoint, "config"); }
 Normalisation normalisation_of(const Checkpoint& checkpoint) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "tugline/core/io/checkpoint.hpp"
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/core/state/arena.hpp"
+#include "tugline/core/state/residual.hpp"
 
 namespace tugline {
 
@@ -41,26 +43,44 @@ struct TrainState {
   Normalisation normalisation;
   std::string shares;                  ///< how ranks had cut the batch, as text; empty: in equal parts
   std::string loss_scale;              ///< of fp16, as text; empty: there is none
+  std::vector<Residual> residuals;     ///< this rank's own; saved with its slice
+  int rank = 0;
   bool parameters_elsewhere = false;   ///< parameters and slots are a copy in common with another rank, who alone restores them
+};
+
+/// What one of several writers has of a state: whole arrays, about as many bytes as each other's. 1 of 1: everything.
+struct Slice {
+  std::int64_t number = 1;
+  std::int64_t count = 1;
 };
 
 /// A copy of a state that can be written while training goes on.
 class Snapshot {
  public:
-  /// Copies flat buffers as they are, to the host, into the memory of the copy before: what training waits for is no more than that.
-  void take(const TrainState& state, const std::string& config_yaml);
-  /// Arrays of every tensor in its own shape, C order, and texts. Any thread; valid until the next take().
+  /// Copies this slice of the flat buffers, as they are, to the host, into the memory of the copy before: what training waits for is no
+  /// more than that. Slices are cut alike on all ranks.
+  void take(const TrainState& state, const std::string& config_yaml, Slice slice = {});
+  /// Arrays of the slice's tensors in their own shapes, C order, and texts: a whole checkpoint where there is one slice. Any thread; valid
+  /// until the next take().
   CheckpointContent content();
+  /// The file that makes slices a checkpoint: all texts, and where each array is. `slices`: as they were written, in order.
+  CheckpointContent cover(const std::vector<Manifest::File>& slices) const;
 
  private:
   struct Entry {
     std::string path;
     at::Tensor view;   // of a copy, with the parameter's own strides
   };
-  void copy(std::size_t index, const at::Tensor& flat);
+  void copy_arena(const Arena& arena, const std::vector<at::Tensor>& flats, const std::string& prefix, bool trainable_only,
+                  const std::function<std::int64_t(std::int64_t)>& slice_at);
+  at::Tensor copy(const at::Tensor& flat, std::int64_t begin, std::int64_t end);
 
-  std::vector<at::Tensor> copies_;      // of flat buffers: parameters, buffers, optimizer slots
+  Slice slice_;
+  std::int64_t world_size_ = 1;
+  std::vector<at::Tensor> copies_;      // of flat buffers: parameters, buffers, optimizer slots; residuals
+  std::size_t used_ = 0;                // of them
   std::vector<Entry> entries_;
+  std::map<std::string, std::int64_t> slice_of_;   // by path, but for residuals
   std::vector<at::Tensor> reordered_;   // those whose strides are not C order
   std::map<std::string, std::string> texts_;
 };
@@ -68,6 +88,12 @@ class Snapshot {
 /// Puts a checkpoint into the live state, by name. Throws CheckpointError naming the first tensor that is missing, extra, or of
 /// another shape or dtype, or normalisation statistics that the data no longer has; nothing has been changed then.
 void restore(const Checkpoint& checkpoint, TrainState& state);
+/// Puts what a checkpoint has of `state.rank`'s residuals into the live ones; only where residuals_fit(), that is where the checkpoint has
+/// just these.
+bool residuals_fit(const Checkpoint& checkpoint, const TrainState& state);
+void restore_residuals(const Checkpoint& checkpoint, TrainState& state);
+/// For read_checkpoint(): all arrays but other ranks' residuals.
+bool is_for_rank(const std::string& path, int rank);
 /// Parameters and buffers alone.
 void restore_model(const Checkpoint& checkpoint, Arena& parameters, Arena& buffers);
 

@@ -90,6 +90,8 @@ void LocalStrategy::begin_step(int backwards, double nominal_weight) {
   impl_->hooks.arm(backwards);
 }
 
+std::vector<Residual> LocalStrategy::residuals() const { return impl_->moves->residuals(); }
+
 StepFacts LocalStrategy::finish_step(const StepReport& report) {
   Impl& self = *impl_;
   const double start = self.clock.seconds();

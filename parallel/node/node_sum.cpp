@@ -67,6 +67,14 @@ class NodeSum final : public BucketSum {
   void forget() override {
     if (exchange_) exchange_->forget();
   }
+  std::vector<Residual> residuals() const override {
+    std::vector<Residual> all;
+    for (const auto& bucket : arena_.buckets()) {
+      const auto residual = exchange_ ? exchange_->residual(own(bucket.range)) : std::nullopt;
+      if (residual) all.push_back(*residual);
+    }
+    return all;
+  }
   std::int64_t bytes() const override {
     std::int64_t bytes = 0;
     for (const auto& bucket : arena_.buckets()) {

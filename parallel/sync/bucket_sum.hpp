@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "tugline/core/state/arena.hpp"
 #include "tugline/parallel/sync/exchange.hpp"
@@ -39,6 +40,8 @@ class BucketSum {
   virtual bool finite() const = 0;
   /// The step that finish() ended is skipped: nothing of it may reach the next one. Called on all ranks alike.
   virtual void forget() = 0;
+  /// What rounding on the wire has left over on this rank, bucket by bucket.
+  virtual std::vector<Residual> residuals() const = 0;
   /// Bytes of gradients that one step sends to other ranks.
   virtual std::int64_t bytes() const = 0;
 };

@@ -89,6 +89,12 @@ void Exchange::forget() {
   }
 }
 
+std::optional<Residual> Exchange::residual(const Range& range) const {
+  const auto buffer = static_cast<std::size_t>(range.buffer);
+  if (buffer >= residuals_.size() || !residuals_[buffer] || range.size() == 0) return std::nullopt;
+  return Residual{range.buffer, range.begin, {residuals_[buffer].get() + range.begin, static_cast<std::size_t>(range.size())}};
+}
+
 std::int64_t Exchange::bytes(const Range& range) const {
   const std::int64_t size = communicator_.size();
   if (size == 1) return 0;

@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "tugline/core/dtype.hpp"
 #include "tugline/core/state/arena.hpp"
+#include "tugline/core/state/residual.hpp"
 #include "tugline/parallel/work.hpp"
 
 namespace tugline {
@@ -35,6 +37,8 @@ class Exchange {
   std::unique_ptr<Work> start(const Range& range);
   /// Drops what rounding has left over so far: it belongs to a step that was skipped.
   void forget();
+  /// What rounding has left over of `range`; nullopt where it is not rounded.
+  std::optional<Residual> residual(const Range& range) const;
   /// Bytes of `range` that this rank sends.
   std::int64_t bytes(const Range& range) const;
 

@@ -47,6 +47,13 @@ class MessageSum final : public BucketSum {
     return true;
   }
   void forget() override { exchange_.forget(); }
+  std::vector<Residual> residuals() const override {
+    std::vector<Residual> all;
+    for (int bucket = 0; bucket < static_cast<int>(arena_.buckets().size()); ++bucket) {
+      if (const auto residual = exchange_.residual(held(bucket))) all.push_back(*residual);
+    }
+    return all;
+  }
   std::int64_t bytes() const override {
     std::int64_t bytes = 0;
     for (const auto& bucket : arena_.buckets()) bytes += exchange_.bytes(bucket.range);

@@ -79,6 +79,8 @@ void SyncStrategy::begin_step(int backwards, double nominal_weight) {
   impl_->reducer.arm(backwards);
 }
 
+std::vector<Residual> SyncStrategy::residuals() const { return impl_->reducer.sum().residuals(); }
+
 StepFacts SyncStrategy::finish_step(const StepReport& reported) {
   Impl& self = *impl_;
   const double start = self.clock.seconds();

@@ -70,6 +70,7 @@ class SyncStrategy final : public Strategy {
   std::optional<Piece> upcoming(const Piece& piece) const override;
   void begin_step(int backwards, double nominal_weight) override;
   StepFacts finish_step(const StepReport& report) override;
+  std::vector<Residual> residuals() const override;
 
  private:
   struct Impl;

@@ -65,7 +65,7 @@ ExitCode list_checkpoints(const fs::path& run, std::ostream& out) {
       state = error.what();
       code = ExitCode::check_said_no;
     }
-    out << fmt::format("{:>8}  {:>10}  {}{}  {}\n", entry.step, fs::file_size(entry.file), entry.file.string(),
+    out << fmt::format("{:>8}  {:>10}  {}{}  {}\n", entry.step, checkpoints.bytes_of(entry), entry.file.string(),
                        entry.file == best ? "  (best)" : "", state);
   }
   return code;

@@ -44,6 +44,23 @@ inline OwnedContent small_content(std::int64_t elements = 6) {
   return owned;
 }
 
+/// A checkpoint of so many slices with an array each.
+inline void write_set(const std::filesystem::path& file, std::int64_t count) {
+  CheckpointContent cover;
+  Manifest manifest{.slices = count};
+  for (std::int64_t number = 1; number <= count; ++number) {
+    OwnedContent owned;
+    const std::string path = "/parameters/layers." + std::to_string(number);
+    owned.add(path, DType::float32, {4 + file.filename().string()[12] % 4, number});
+    owned.text("manifest", encode(Manifest{.slice = number, .slices = count}));
+    const auto slice = slice_path(file, number, count);
+    manifest.files.push_back({slice.filename().string(), write_checkpoint(slice, owned.content())});
+    cover.links[path] = manifest.files.back().name;
+  }
+  cover.texts["manifest"] = encode(manifest);
+  write_checkpoint(file, cover);
+}
+
 inline void expect_same(const Checkpoint& read, const CheckpointContent& written) {
   EXPECT_EQ(read.texts, written.texts);
   EXPECT_EQ(read.arrays.size(), written.arrays.size());

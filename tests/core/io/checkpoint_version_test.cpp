@@ -21,5 +21,15 @@ TEST(CheckpointVersions, One) {
   EXPECT_EQ(checkpoint.arrays.count("/optimizer/momentum/hidden0.weight") + checkpoint.arrays.count("/optimizer/exp_avg/hidden0.weight"), 1U);
 }
 
+TEST(CheckpointVersions, OneInSlices) {
+  const auto file = std::filesystem::path(TUGLINE_FIXTURES) / "version-1-set.h5";   // of two hosts, with bfloat16 between them
+  verify_checkpoint(file);
+  const Checkpoint checkpoint = read_checkpoint(file);
+  EXPECT_THAT(checkpoint.texts.at("progress"), HasSubstr("\"step\":2"));
+  EXPECT_THAT(checkpoint.arrays.at("/parameters/hidden0.weight").shape, testing::ElementsAre(32, 13));
+  EXPECT_THAT(checkpoint.arrays.at("/optimizer/momentum/output.bias").shape, testing::ElementsAre(3));
+  EXPECT_THAT(checkpoint.arrays.at("/residuals/1/0/0").shape, testing::ElementsAre(560));
+}
+
 }  // namespace
 }  // namespace tugline

@@ -214,7 +214,6 @@ TEST_F(TrainStateFile, WhatDoesNotFitIsNamedAndChangesNothing) {
       {"/meta/normalisation", "has no", [](Checkpoint& c) { c.texts.erase("normalisation"); }},
       {"mean", "data has changed", text("normalisation", R"({"mean": [0.6], "stddev": [2]})")},
       {"standard deviation", "data has changed", text("normalisation", R"({"mean": [0.5], "stddev": [2, 2]})")},
-      {"4 slices", "reads one", text("manifest", R"({"slice": 0, "slices": 4})")},
   };
   for (const auto& [what, why, damage] : cases) {
     Checkpoint bad = good;
@@ -229,6 +228,44 @@ TEST_F(TrainStateFile, WhatDoesNotFitIsNamedAndChangesNothing) {
     }
     expect_same_bits(live, untouched);
     EXPECT_EQ(live.state->progress.step, 0);
+  }
+}
+
+/// Each array is in one slice, all of them together are the whole, and no slice has much more than its part.
+TEST_F(TrainStateFile, SlicesAreTheWholeCutInParts) {
+  Learning learning("adam", 128, 1);
+  learning.step(1);
+  const Checkpoint whole = through_a_file(learning.snapshot());
+  std::size_t all_bytes = 0, largest = 0;
+  for (const auto& [path, array] : whole.arrays) {
+    all_bytes += array.data.size();
+    largest = std::max(largest, array.data.size());
+  }
+  for (const std::int64_t count : {2, 3, 5}) {
+    SCOPED_TRACE(count);
+    const auto file = folder_ / ("of-" + std::to_string(count) + ".h5");
+    std::vector<Manifest::File> slices;
+    std::vector<Snapshot> snapshots(static_cast<std::size_t>(count));
+    std::size_t arrays = 0;
+    for (std::int64_t number = 1; number <= count; ++number) {
+      Snapshot& snapshot = snapshots[static_cast<std::size_t>(number - 1)];
+      snapshot.take(*learning.state, "seed: 5\n", {number, count});
+      const CheckpointContent content = snapshot.content();
+      arrays += content.arrays.size();
+      const auto path = slice_path(file, number, count);
+      slices.push_back({path.filename().string(), write_checkpoint(path, content)});
+      EXPECT_LE(std::filesystem::file_size(path), all_bytes / static_cast<std::size_t>(count) + 2 * largest + 40'000) << number;   // and HDF5's own
+    }
+    EXPECT_EQ(arrays, whole.arrays.size());
+    write_checkpoint(file, snapshots[0].cover(slices));
+    const Checkpoint read = read_checkpoint(file);
+    ASSERT_EQ(read.arrays.size(), whole.arrays.size());
+    for (const auto& [path, array] : whole.arrays) EXPECT_TRUE(read.arrays.at(path).data == array.data) << path;
+    EXPECT_EQ(read.texts.at("progress"), whole.texts.at("progress"));
+    EXPECT_EQ(config_text(read), "seed: 5\n");
+    Learning resumed("adam", 1 << 20, 2);
+    restore(read, *resumed.state);
+    expect_same_bits(learning, resumed);
   }
 }
 

@@ -25,6 +25,7 @@ class Recorder final : public BucketSum {
   Range watched(int) const override { return {}; }
   bool finite() const override { return true; }
   void forget() override {}
+  std::vector<Residual> residuals() const override { return {}; }
   std::int64_t bytes() const override { return 0; }
 
  private:
