@@ -15,6 +15,7 @@
 #include "tugline/core/error.hpp"
 #include "tugline/core/io/safetensors.hpp"
 #include "tugline/core/state/arena.hpp"
+#include "tugline/core/state/train_state.hpp"
 
 namespace tugline {
 namespace {
@@ -55,13 +56,9 @@ std::string listed(const char* what, const std::vector<std::string>& names) {
 
 std::map<std::string, Array> read_weights(const std::string& file) {
   if (std::filesystem::path(file).extension() == ".safetensors") return read_safetensors(file).arrays;
-  Checkpoint checkpoint = read_checkpoint(file);
+  Checkpoint checkpoint = read_checkpoint(file, is_of_model);
   std::map<std::string, Array> arrays;
-  for (auto& [path, array] : checkpoint.arrays) {
-    for (const std::string_view folder : {"/parameters/", "/buffers/"}) {
-      if (path.starts_with(folder)) arrays[path.substr(folder.size())] = std::move(array);
-    }
-  }
+  for (auto& [path, array] : checkpoint.arrays) arrays[path.substr(path.find('/', 1) + 1)] = std::move(array);
   return arrays;
 }
 

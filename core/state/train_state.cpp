@@ -336,6 +336,8 @@ void restore_residuals(const Checkpoint& checkpoint, TrainState& state) {
 
 bool is_for_rank(const std::string& path, int rank) { return !path.starts_with("/residuals/") || path.starts_with(residuals_of(rank)); }
 
+bool is_of_model(const std::string& path) { return path.starts_with("/parameters/") || path.starts_with("/buffers/"); }
+
 std::string config_text(const Checkpoint& checkpoint) { return text_of(checkpoint, "config"); }
 Normalisation normalisation_of(const Checkpoint& checkpoint) {
   return decode(checkpoint, "normalisation", [](const json::value& value) { return json::value_to<Normalisation>(value); });

@@ -92,8 +92,9 @@ void restore(const Checkpoint& checkpoint, TrainState& state);
 /// just these.
 bool residuals_fit(const Checkpoint& checkpoint, const TrainState& state);
 void restore_residuals(const Checkpoint& checkpoint, TrainState& state);
-/// For read_checkpoint(): all arrays but other ranks' residuals.
+/// For read_checkpoint(): all arrays but other ranks' residuals; parameters and buffers alone.
 bool is_for_rank(const std::string& path, int rank);
+bool is_of_model(const std::string& path);
 /// Parameters and buffers alone.
 void restore_model(const Checkpoint& checkpoint, Arena& parameters, Arena& buffers);
 

@@ -78,7 +78,7 @@ ExitCode eval_command(const Invocation& invocation) {
       throw UsageError("--split: '" + split + "' is none of train, validation, test");
     }
     file = find_checkpoint(arguments.words[0], values.count("best") > 0, skipped);
-    checkpoint = read_checkpoint(file);
+    checkpoint = read_checkpoint(file, is_of_model);
     config = parse_config(config_text(checkpoint), file.string() + ":config", arguments.overrides);
   });
   for (const auto& sentence : skipped) log::warn("{}", sentence);
