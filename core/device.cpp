@@ -6,6 +6,7 @@
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -56,6 +57,7 @@ DeviceFacts device_facts() {
   const at::CUDAHooksInterface& hooks = at::detail::getCUDAHooks();
   DeviceFacts facts{.driver = gpu_driver()};
   if (!hooks.hasCUDART()) return facts;
+  if (auto* const version = reinterpret_cast<int (*)(int*)>(::dlsym(RTLD_DEFAULT, "ncclGetVersion"))) version(&facts.nccl);
   facts.built_for = static_cast<int>(hooks.versionCUDART());
   // A driver that shows no GPU makes LibTorch warn, and is told of here already.
   if (!facts.driver.gpus.empty()) facts.usable = hooks.getNumGPUs();

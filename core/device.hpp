@@ -13,6 +13,7 @@ namespace tugline {
 struct DeviceFacts {
   int built_for = 0;  ///< the CUDA that this build is linked with: 13000 for 13.0; 0: it is for CPUs only
   int usable = 0;     ///< GPUs that LibTorch can use
+  int nccl = 0;       ///< NCCL in this process: 22809 for 2.28.9; 0: there is none
   GpuDriver driver;
 };
 

@@ -58,8 +58,8 @@ bool is_shared(World& world, const fs::path& folder) {
     fs::create_directories(folder);
     write_file_atomically(probe, "");
   });
-  const bool seen = world.control().all_reduce(fs::exists(probe) ? 0.0 : 1.0) == 0;
   std::error_code error;
+  const bool seen = world.control().all_reduce(fs::exists(probe, error) ? 0.0 : 1.0) == 0;
   if (world.rank() == 0) fs::remove(probe, error);
   return seen;
 }
@@ -112,6 +112,8 @@ void CheckpointSaver::prepare(const TrainState& state, const std::string& config
   settle();
   progress_ = state.progress;
   mark_ = mark;
+  // Slices of this step that somebody else left, and a damaged file that names them.
+  if (slice_.number == 1 && slice_.count > 1 && mark.write) folder_.discard_step(progress_.step);
   if (writes() && mark.write) snapshot_.take(state, config_yaml, slice_);
 }
 
@@ -142,7 +144,7 @@ void CheckpointSaver::write() {
   }
   if (slice_.number != 1) return;
   if (mark_.best) folder_.mark_best(progress_.step, progress_.best_metric, progress_.best_value);
-  folder_.prune(config_.keep_last, config_.keep_best);
+  folder_.prune(config_.keep_last, config_.keep_best, mark_.write ? progress_.step : -1);
 }
 
 /// Returns the digest.

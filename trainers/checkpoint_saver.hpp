@@ -49,6 +49,7 @@ class CheckpointSaver {
   /// The checkpoint of a step is there; rank 0's word.
   bool has(std::int64_t step) const { return std::filesystem::exists(folder_.path_of(step)); }
   bool writes() const { return slice_.number > 0; }
+  bool several() const { return slice_.count > 1; }   ///< ranks write
 
  private:
   void write();

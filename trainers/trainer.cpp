@@ -116,7 +116,7 @@ struct Trainer::Impl {
   void validate();
   bool stopped_early() const;
   void open_saver();
-  void enter_checkpoint();
+  void at_checkpoint(bool mine, const std::function<void()>& body);
   void save(bool best = false);
   void settle_saves();
   std::unique_ptr<Watchdog> watch();
@@ -175,7 +175,7 @@ bool Trainer::resume() {
     }
   });
   agree(self.world().control(), [&] { self.parts.learner.loss_scale().load(self.state.loss_scale); });
-  std::erase_if(self.resumed->arrays, [&](const auto& array) { return !array.first.starts_with("/residuals/"); });   // live by now
+  std::erase_if(self.resumed->arrays, [&](const auto& array) { return !is_residual(array.first); });   // live by now
   if (std::exchange(self.progress().world_size, self.world().size()) != self.world().size()) self.resumed->arrays.clear();
   self.saved_here = true;
   self.parts.log.event("resume", {{"checkpoint", chosen}, {"epoch", self.progress().epoch + 1}, {"step", self.progress().step}});
@@ -365,19 +365,27 @@ void Trainer::Impl::open_saver() {
                                             config().checkpoint, parts.log, parts.faults);
 }
 
-void Trainer::Impl::enter_checkpoint() { parts.learner.heartbeat().enter(saver->writes() ? Phase::checkpoint : Phase::waiting); }
+/// In the phase that says what the rank does, and not that it waits for others.
+void Trainer::Impl::at_checkpoint(bool mine, const std::function<void()>& body) {
+  Heartbeat& heartbeat = parts.learner.heartbeat();
+  agree(world().control(), [&] {
+    if (!mine) return;
+    heartbeat.enter(Phase::checkpoint);
+    body();
+    heartbeat.enter(Phase::waiting);
+  });
+}
 
 /// The current step's checkpoint, written once; `best`: it is the best so far.
 void Trainer::Impl::save(bool best) {
   if (saved_here && !best) return;
+  settle_saves();
   if (saved_here) {   // as far as one knows
-    settle_saves();
     saved_here = world().control().all_reduce(world().rank() == 0 && !saver->has(progress().step) ? 1.0 : 0.0) == 0;
   }
   state.shares = shares ? save_shares(*shares, world()) : "";
   state.loss_scale = parts.learner.loss_scale().save();
-  enter_checkpoint();
-  agree(world().control(), [&] { saver->prepare(state, to_yaml(config()), {.write = !saved_here, .best = best}); });
+  at_checkpoint(true, [&] { saver->prepare(state, to_yaml(config()), {.write = !saved_here, .best = best}); });
   saver->start();
   last_save = parts.clock.seconds();
   saved_here = true;
@@ -385,8 +393,9 @@ void Trainer::Impl::save(bool best) {
 
 /// Checkpoints are on disk.
 void Trainer::Impl::settle_saves() {
-  enter_checkpoint();
-  agree(world().control(), [&] { saver->settle(); });
+  const bool first = world().rank() == 0;
+  if (saver->several()) at_checkpoint(!first, [&] { saver->settle(); });   // whom rank 0 waits for is not rank 0
+  at_checkpoint(first, [&] { saver->settle(); });
 }
 
 std::unique_ptr<Watchdog> Trainer::Impl::watch() {

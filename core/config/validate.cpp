@@ -148,6 +148,10 @@ void check_async(const RunConfig& run, Conflicts& out) {
   const auto refuse = [&](const std::string& key, const std::string& why) {
     out.push_back({{"parallel.strategy", key}, fmt::format("parallel.strategy async {}", why)});
   };
+  if (std::max<std::int64_t>(parallel.async.pieces, 1) * parallel.async.local_steps > run.data.batch) {
+    out.push_back({{"parallel.async.local_steps", "parallel.async.pieces", "data.batch"},
+                   fmt::format("parallel.async.local_steps {} cuts a piece of data.batch {} into parts that would be empty", parallel.async.local_steps, run.data.batch)});
+  }
   if (parallel.async.staleness == 0 && parallel.async.pieces > 0) {
     out.push_back({{"parallel.async.staleness", "parallel.async.pieces"}, "parallel.async.staleness 0 makes whole steps of one piece per rank: parallel.async.pieces must be 0"});
   }

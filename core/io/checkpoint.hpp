@@ -87,11 +87,15 @@ class CheckpointFolder {
   std::filesystem::path best() const;                                ///< empty: none marked
   std::int64_t bytes_of(const Entry& entry) const;                   ///< with its slices
   /// Keeps the newest `keep_last`, and the best where `keep_best`; clears what killed writers left. Slices of a newer step than any
-  /// checkpoint has may be under way, and stay.
-  void prune(std::int64_t keep_last, bool keep_best);
+  /// checkpoint has may be under way, and stay. `good_step`: the caller knows that this one is intact; -1: the newest that verifies is looked
+  /// for.
+  void prune(std::int64_t keep_last, bool keep_best, std::int64_t good_step = -1);
+  void discard_step(std::int64_t step);                              ///< with its slices; where nobody writes
+  bool set_aside(const std::filesystem::path& file);                 ///< renames it and its slices to *.set-aside; false: it cannot be
 
  private:
-  void discard_surplus(std::int64_t keep_last, bool keep_best);
+  std::vector<std::filesystem::path> slices_of(std::int64_t step) const;
+  void discard_surplus(std::int64_t keep_last, bool keep_best, std::int64_t good_step);
   void discard_lone_slices();
 
   std::filesystem::path folder_;

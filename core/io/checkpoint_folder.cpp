@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fstream>
 #include <optional>
+#include <regex>
 #include <set>
 
 #include <boost/json.hpp>
@@ -32,11 +33,11 @@ std::optional<std::int64_t> step_of(std::string_view name) {
   return step;
 }
 
-/// The step of "step-00000010.2-of-3.h5", finished or under a temporary name; nullopt for any other name.
-std::optional<std::int64_t> step_of_slice(std::string_view name) {
-  const auto dot = name.find('.'), of = name.find("-of-");
-  if (dot == name.npos || of == name.npos || of < dot || name.find(".h5") == name.npos) return std::nullopt;
-  return step_of(std::string(name.substr(0, dot)) + ".h5");
+/// The step of "step-00000010.2-of-3.h5", finished or "….h5.<pid>.tmp"; nullopt for any other name.
+std::optional<std::int64_t> step_of_slice(const std::string& name) {
+  static const std::regex kSlice(R"((step-\d{8,})\.\d+-of-\d+\.h5(\.\d+\.tmp)?)");
+  std::smatch parts;
+  return std::regex_match(name, parts, kSlice) ? step_of(parts[1].str() + ".h5") : std::nullopt;
 }
 
 /// "step-00000010.h5.<pid>.tmp" of another process: one checkpoint has one writer, so that writer is dead.
@@ -105,12 +106,34 @@ fs::path CheckpointFolder::best() const {
   return fs::exists(file) ? file : fs::path();
 }
 
+std::vector<fs::path> CheckpointFolder::slices_of(std::int64_t step) const {
+  std::vector<fs::path> slices = files_in(folder_);
+  std::erase_if(slices, [&](const fs::path& file) { return step_of_slice(file.filename().string()) != step; });
+  return slices;
+}
+
 std::int64_t CheckpointFolder::bytes_of(const Entry& entry) const {
   auto bytes = static_cast<std::int64_t>(fs::file_size(entry.file));
-  for (const fs::path& file : files_in(folder_)) {
-    if (step_of_slice(file.filename().string()) == entry.step) bytes += static_cast<std::int64_t>(fs::file_size(file));
-  }
+  for (const fs::path& slice : slices_of(entry.step)) bytes += static_cast<std::int64_t>(fs::file_size(slice));
   return bytes;
+}
+
+/// The file that names the others first: without it they are no checkpoint.
+void CheckpointFolder::discard_step(std::int64_t step) {
+  if (fs::exists(path_of(step))) discard(path_of(step));
+  for (const fs::path& slice : slices_of(step)) discard(slice);
+}
+
+bool CheckpointFolder::set_aside(const fs::path& file) {
+  const auto aside = [](const fs::path& one) {
+    std::error_code error;
+    fs::rename(one, one.string() + ".set-aside", error);
+    return !error;
+  };
+  const auto step = step_of(file.filename().string());
+  if (!step || !aside(file)) return false;
+  for (const fs::path& slice : slices_of(*step)) aside(slice);
+  return true;
 }
 
 /// Slices whose checkpoint never came, or is gone.
@@ -125,21 +148,21 @@ void CheckpointFolder::discard_lone_slices() {
   }
 }
 
-void CheckpointFolder::prune(std::int64_t keep_last, bool keep_best) {
+void CheckpointFolder::prune(std::int64_t keep_last, bool keep_best, std::int64_t good_step) {
   for (const fs::path& file : files_in(folder_)) {
     if (is_left_over(file.filename().string())) discard(file);
   }
-  discard_surplus(keep_last, keep_best);
+  discard_surplus(keep_last, keep_best, good_step);
   discard_lone_slices();
 }
 
 /// Files go only when one of the `keep_last` newest verifies; else an old good one would be worth more.
-void CheckpointFolder::discard_surplus(std::int64_t keep_last, bool keep_best) {
+void CheckpointFolder::discard_surplus(std::int64_t keep_last, bool keep_best, std::int64_t good_step) {
   auto entries = list();
   const std::int64_t surplus = static_cast<std::int64_t>(entries.size()) - std::max<std::int64_t>(keep_last, 1);
   if (surplus <= 0) return;
   const auto first_kept = entries.begin() + surplus;
-  const fs::path newest_good = newest_valid(nullptr);
+  const fs::path newest_good = good_step >= 0 ? path_of(good_step) : newest_valid(nullptr);
   if (std::none_of(first_kept, entries.end(), [&](const Entry& entry) { return entry.file == newest_good; })) return;
   const fs::path best_file = keep_best ? best() : fs::path();
   entries.erase(first_kept, entries.end());

@@ -94,15 +94,15 @@ Manifest manifest_in(const fs::path& file) {
   return decode_manifest(read_text(dataset.get(), kManifest));
 }
 
-/// The file, and then its slices: each is what was written with the others. Calls `also`, when given, with each.
-void visit_files(const fs::path& file, const std::function<void(const fs::path&)>& also) {
+/// The file, and then its slices: each is what was written with the others. Calls `also`, when given, with each and the first one's manifest.
+void visit_files(const fs::path& file, const std::function<void(const fs::path&, const Manifest&)>& also) {
   Manifest manifest;
   const auto each = [&](const fs::path& path, const std::string* digest) {
     const std::string found = verify_user_block(path);
     try {
       if (digest != nullptr && found != *digest) throw CheckpointError("not the slice that " + file.filename().string() + " was written with");
       if (digest == nullptr) manifest = manifest_in(path);
-      if (also) also(path);
+      if (also) also(path, manifest);
     } catch (const std::exception& error) {   // bad_alloc too: more than fits into memory
       throw CheckpointError(path.string() + ": " + error.what());
     }
@@ -128,9 +128,9 @@ Checkpoint read_checkpoint(const fs::path& file, const std::function<bool(const 
       throw CheckpointError(path + " is in two slices");
     }
   };
-  visit_files(file, [&](const fs::path& part) {
+  visit_files(file, [&](const fs::path& part, const Manifest& manifest) {
     const bool first = part == file;
-    if (first && manifest_in(part).slice != 0) throw CheckpointError("a slice of a checkpoint; give the file without its number");
+    if (manifest.slice != 0) throw CheckpointError("a slice of a checkpoint; give the file without its number");
     const auto held = hdf5::lock();
     const hdf5::File h5 = open_file(part);
     for (const std::string& path : dataset_paths(h5.get())) read(h5.get(), path, first);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/state/train_state.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -158,7 +159,7 @@ void check_fits(const Checkpoint& checkpoint, const std::string& path, const at:
 
 void check_no_extras(const Checkpoint& checkpoint, const std::set<std::string>& known, const std::string& prefix) {
   for (const auto& [path, array] : checkpoint.arrays) {
-    if (path.starts_with(prefix) && !path.starts_with("/residuals/") && known.count(path) == 0) {
+    if (path.starts_with(prefix) && !is_residual(path) && known.count(path) == 0) {
       throw CheckpointError("the checkpoint has " + path + ", which the model does not have");
     }
   }
@@ -183,7 +184,7 @@ void Snapshot::take(const TrainState& state, const std::string& config_yaml, Sli
   const std::vector<at::Tensor> values = values_of(state.parameters);
   std::int64_t all_bytes = bytes_of(values), bytes = 0;
   for (const auto& slot : state.slots) all_bytes += bytes_of(slot.buffers);
-  const auto cut = [&](std::int64_t middle) { return 1 + middle * slice.count / all_bytes; };   // of a byte
+  const auto cut = [&](std::int64_t middle) { return std::min(slice.count, 1 + middle * slice.count / all_bytes); };   // of a byte
   copy_arena(state.parameters, values, "/parameters/", false, cut);
   bytes = bytes_of(values);
   for (const auto& slot : state.slots) {
@@ -334,7 +335,8 @@ void restore_residuals(const Checkpoint& checkpoint, TrainState& state) {
   }
 }
 
-bool is_for_rank(const std::string& path, int rank) { return !path.starts_with("/residuals/") || path.starts_with(residuals_of(rank)); }
+bool is_residual(const std::string& path) { return path.starts_with("/residuals/"); }
+bool is_for_rank(const std::string& path, int rank) { return !is_residual(path) || path.starts_with(residuals_of(rank)); }
 
 bool is_of_model(const std::string& path) { return path.starts_with("/parameters/") || path.starts_with("/buffers/"); }
 

@@ -77,7 +77,7 @@ class Snapshot {
 
   Slice slice_;
   std::int64_t world_size_ = 1;
-  std::vector<at::Tensor> copies_;      // of flat buffers: parameters, buffers, optimizer slots; residuals
+  std::vector<at::Tensor> copies_;      // of flat buffers: parameters, optimizer slots, buffers; residuals
   std::size_t used_ = 0;                // of them
   std::vector<Entry> entries_;
   std::map<std::string, std::int64_t> slice_of_;   // by path, but for residuals
@@ -92,7 +92,8 @@ void restore(const Checkpoint& checkpoint, TrainState& state);
 /// just these.
 bool residuals_fit(const Checkpoint& checkpoint, const TrainState& state);
 void restore_residuals(const Checkpoint& checkpoint, TrainState& state);
-/// For read_checkpoint(): all arrays but other ranks' residuals; parameters and buffers alone.
+/// Which arrays: residuals of any rank; all but other ranks' residuals; parameters and buffers alone.
+bool is_residual(const std::string& path);
 bool is_for_rank(const std::string& path, int rank);
 bool is_of_model(const std::string& path);
 /// Parameters and buffers alone.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Asynchronous steps: what a push and a pull cost, throughput with a slow rank, time to a target loss with a slow rank, and what staleness costs
-# in accuracy. The target is what synchronous training reaches after 64 steps, while it still improves. Prints JSON lines for scripts/bench.sh. CPU quotas need root; TUGLINE_PEER_PYTHON=/path, a python that has PyTorch 2.11, adds
+# in accuracy; TUGLINE_MNIST=/folder with MNIST's test split as IDX files adds images. The target is what synchronous training reaches after 64 steps, while it still improves. Prints JSON lines for scripts/bench.sh. CPU quotas need root; TUGLINE_PEER_PYTHON=/path, a python that has PyTorch 2.11, adds
 # PyTorch DDP as a peer.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -105,9 +105,17 @@ if ddp:
     row("quotas 0.9,0.45, async", "PyTorch DDP over gloo, its time per step", times["async"], [n * ms / 1e3 for n, ms in zip(steps, ddp)], 0.75)
 PY
 
-for bound in 1 2 4 8; do
-  for power in 1 0; do
-    "$root/scripts/paired_loss.sh" --ranks 4 --relative async "parallel.balance.mode=off" \
-      "parallel.strategy=async parallel.async.staleness=$bound parallel.async.staleness_power=$power" ${quick:+$quick}
+# What staleness costs: where each sample is seen ten times, and the model over-fits; where each is seen once; and on images.
+losses() {   # OVERRIDES OPTIONS...
+  local overrides="parallel.balance.mode=off $1" bound power
+  shift
+  for bound in 1 2 4 8; do
+    for power in 1 0; do
+      "$root/scripts/paired_loss.sh" --ranks 4 --relative "$@" async "$overrides" \
+        "$overrides parallel.strategy=async parallel.async.staleness=$bound parallel.async.staleness_power=$power" ${quick:+$quick}
+    done
   done
-done
+}
+losses ""
+losses "data.samples=111000 data.split.validation=0.01 data.split.test=0.0901 train.epochs=1 train.eval_every=1"
+if [ -n "${TUGLINE_MNIST:-}" ]; then losses "data.path=$TUGLINE_MNIST data.split.test=0.5 train.epochs=3 log.tensorboard=false" --config "$root/configs/mnist.yaml"; fi

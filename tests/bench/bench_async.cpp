@@ -2,7 +2,7 @@
 // What it costs to give a gradient to common parameters and to read them again: mpirun -n N bench_async [--quick]
 // Rank 0 pushes 100 MiB of fresh gradients through plain sgd and reads the parameters, against memcpy of the same bytes in the same run; the
 // other ranks have nothing to do, then all do it at once. bench_async --hosts MIB ROUNDS: median seconds in which every rank has done it at once, for
-// scripts/bench/async.sh, which runs it on a link.
+// scripts/bench/hosts.sh, which runs it on a link.
 #include <torch/torch.h>
 
 #include <algorithm>

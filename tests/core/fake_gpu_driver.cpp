@@ -34,6 +34,19 @@ int cuDeviceTotalMem_v2(std::size_t* bytes, int device) {
   *bytes = static_cast<std::size_t>(device) << 30;
   return 0;
 }
+int cuDeviceGetPCIBusId(char* text, int size, int device) {
+  std::snprintf(text, static_cast<std::size_t>(size), "0000:%02x:00.0", device);
+  return 0;
+}
+/// Neighbours in pairs have a fast link, the first has none to the last.
+int cuDeviceCanAccessPeer(int* can, int device, int peer) {
+  *can = !((device == 100 && peer == 99 + number("FAKE_GPUS")) || (peer == 100 && device == 99 + number("FAKE_GPUS"))) || number("FAKE_GPUS") == 2;
+  return 0;
+}
+int cuDeviceGetP2PAttribute(int* value, int attribute, int device, int peer) {
+  *value = attribute == 3 && device / 2 == peer / 2;
+  return 0;
+}
 int cuGetErrorString(int error, const char** text) {
   *text = "out of luck";
   return error == 3 ? 0 : 1;

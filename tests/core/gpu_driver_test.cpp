@@ -32,6 +32,14 @@ TEST_F(FakeDriver, ShowsItsGpusInOrder) {
   EXPECT_EQ(driver.gpus[1].memory_bytes, std::int64_t{101} << 30);
 }
 
+TEST_F(FakeDriver, ShowsWhereGpusAreAndHowTheyReachEachOther) {
+  const GpuDriver driver = ask("4", "0");
+  EXPECT_EQ(driver.gpus[3].pci_bus, "0000:67:00.0");
+  ASSERT_EQ(driver.links.size(), 4U);
+  EXPECT_EQ(driver.links[0], (std::vector{PeerLink::none, PeerLink::nvlink, PeerLink::pcie, PeerLink::none}));
+  EXPECT_EQ(driver.links[2], (std::vector{PeerLink::pcie, PeerLink::pcie, PeerLink::none, PeerLink::nvlink}));
+}
+
 TEST_F(FakeDriver, SaysWhyItShowsNone) {
   EXPECT_EQ(ask("0", "0").trouble, "it counts none");
   EXPECT_EQ(ask("2", "3").trouble, "out of luck");

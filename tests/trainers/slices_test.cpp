@@ -42,7 +42,12 @@ class Slices : public TrainerLab {
   bool rounds() const { return world_.size() > 1 && (config_.parallel.shared_memory == "off" || world_.num_hosts() > 1); }
 };
 
-TEST_F(Slices, OnePerHostAndAnyRanksGoOnFromThem) {
+class Strategies : public Slices, public testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(, Strategies, testing::Values("sync", "local", "async"), [](const auto& info) { return std::string(info.param); });
+
+TEST_P(Strategies, OneSlicePerHostAndAnyRanksGoOnFromThem) {
+  config_.parallel.strategy = GetParam();
+  config_.parallel.async.staleness = 0;   // the same again
   config_.optim.name = "adamw";
   config_.model.name = "convnet";
   config_.model.norm = "batch";
@@ -63,7 +68,7 @@ TEST_F(Slices, OnePerHostAndAnyRanksGoOnFromThem) {
     if (few) {
       const Outcome more = train(*few, {.folder = "sliced", .resume = true});
       EXPECT_TRUE(more.resumed);
-      EXPECT_EQ(more.steps.size(), 1u);
+      EXPECT_GE(more.steps.size(), 1u);
       EXPECT_EQ(slices_of("sliced", 13 + ranks), few->num_hosts() == 1 ? 0 : few->num_hosts());
     }
     world_.control().barrier();

@@ -14,6 +14,7 @@
 #include "tugline/core/io/checkpoint.hpp"
 #include "tugline/core/io/safetensors.hpp"
 #include "tugline/core/models/registry.hpp"
+#include "tugline/core/state/train_state.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/apps/command.hpp"
 
@@ -122,13 +123,9 @@ fs::path newest_of(const fs::path& run) {
 void export_checkpoint(const fs::path& file, const fs::path& to, const std::string& format, std::ostream& out) {
   if (format != "safetensors") throw UsageError("--format " + format + ": there is safetensors");
   if (fs::exists(to)) throw UsageError("'" + to.string() + "' is there already; nothing was overwritten");
-  const Checkpoint checkpoint = read_checkpoint(file);
+  const Checkpoint checkpoint = read_checkpoint(file, is_of_model);
   std::vector<ArrayView> arrays;
-  for (const auto& [path, array] : checkpoint.arrays) {
-    for (const std::string_view folder : {"/parameters/", "/buffers/"}) {
-      if (path.starts_with(folder)) arrays.push_back({path.substr(folder.size()), array.dtype, array.shape, array.data.data()});
-    }
-  }
+  for (const auto& [path, array] : checkpoint.arrays) arrays.push_back({path.substr(path.find('/', 1) + 1), array.dtype, array.shape, array.data.data()});
   write_safetensors(to, arrays, {{"format", "pt"}, {"producer", "tugline"}});
   out << fmt::format("{}: {} tensors\n", to.string(), arrays.size());
 }

@@ -47,6 +47,7 @@ RunOptions run_options(const RunConfig& config, const po::variables_map& values)
   if (values.count("run-dir") > 0) options.folder = values["run-dir"].as<std::string>();
   options.config_name = config.name;
   options.config_yaml = to_yaml(config);
+  options.default_yaml = to_yaml(RunConfig{});
   options.fresh = values.count("fresh") > 0;
   return options;
 }

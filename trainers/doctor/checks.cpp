@@ -220,9 +220,52 @@ Check check_devices(const DeviceFacts& devices) {
   Check check{"devices", Status::ok,
               fmt::format("{}; this build is for {}", gpus_text(devices.driver),
                           cpu_only ? "CPUs only" : "CPUs and CUDA " + cuda_version_text(devices.built_for))};
+  if (devices.nccl > 0) check.detail += fmt::format(", NCCL {}.{}.{}", devices.nccl / 10000, devices.nccl / 100 % 100, devices.nccl % 100);
   if (devices.driver.gpus.empty() || devices.usable > 0) return check;
   check.status = Status::warn;
   check.advice = why_no_device(devices) + (cpu_only ? "; nothing is wrong if CPUs are meant" : "");
+  return check;
+}
+
+/// Which rank computes where; no detail where no rank sees a GPU.
+Check check_device_map(const std::vector<RankFacts>& ranks) {
+  Check check{"device map", Status::ok, "", ""};
+  if (std::all_of(ranks.begin(), ranks.end(), [](const RankFacts& rank) { return rank.gpu < 0; })) return check;
+  std::map<std::pair<std::string, std::string>, const RankFacts*> users;   // by host and place
+  for (const RankFacts& rank : ranks) {
+    if (rank.gpu < 0) {
+      join(check.detail, fmt::format("rank {} on {} none", rank.rank, rank.host), ", ");
+      check.status = Status::warn;
+      join(check.advice, fmt::format("rank {} on {} sees no GPU, and train.device: cuda needs one for each rank", rank.rank, rank.host));
+      continue;
+    }
+    join(check.detail, fmt::format("rank {} on {} cuda:{}{}", rank.rank, rank.host, rank.gpu, rank.gpu_bus.empty() ? "" : " (" + rank.gpu_bus + ")"), ", ");
+    if (rank.gpu_bus.empty()) continue;
+    const auto [first, alone] = users.emplace(std::pair(rank.host, rank.gpu_bus), &rank);
+    if (alone) continue;
+    check.status = Status::warn;
+    join(check.advice, fmt::format("ranks {} and {} would share one GPU of {}, which NCCL refuses: start as many ranks per host as it has GPUs",
+                                   first->second->rank, rank.rank, rank.host));
+  }
+  return check;
+}
+
+/// How the GPUs of rank 0's host reach each other; no detail where there are not several.
+Check check_device_links(const DeviceFacts& devices) {
+  Check check{"device links", Status::ok, "", ""};
+  std::map<PeerLink, std::string> pairs;
+  std::size_t all = 0;
+  const auto& links = devices.driver.links;
+  for (std::size_t i = 0; i < links.size(); ++i) {
+    for (std::size_t j = i + 1; j < links.size(); ++j, ++all) join(pairs[std::min(links[i][j], links[j][i])], fmt::format("{}-{}", i, j), ",");
+  }
+  for (const auto& [link, names] : pairs) {
+    const char* const name = link == PeerLink::nvlink ? "NVLink" : link == PeerLink::pcie ? "PCIe" : "no peer access";
+    join(check.detail, pairs.size() == 1 && all > 1 ? fmt::format("{} between all {}", name, links.size()) : fmt::format("{} {}", name, names), ", ");
+  }
+  if (pairs.count(PeerLink::none) == 0) return check;
+  check.status = Status::warn;
+  check.advice = "GPUs without peer access exchange gradients through the host's memory: virtual machines and IOMMUs switch it off";
   return check;
 }
 

@@ -32,6 +32,8 @@ struct RankFacts {
   double load = 0;              ///< average over a minute
   std::int64_t shm_bytes = -1;  ///< free in /dev/shm; -1: there is none
   std::string build;            ///< versions of Tugline and its libraries
+  int gpu = -1;                 ///< that train.device: cuda gives it, as the rank counts them; -1: it sees none
+  std::string gpu_bus;          ///< where that is in the host; empty: not known
   bool sees_folder = true;      ///< the file that rank 0 left in the run's folder is there
 };
 
@@ -51,6 +53,8 @@ Check check_load(const std::vector<RankFacts>& ranks);
 Check check_shared_memory(const std::vector<RankFacts>& ranks);
 Check check_torch(const TorchFacts& torch);
 Check check_devices(const DeviceFacts& devices);
+Check check_device_map(const std::vector<RankFacts>& ranks);
+Check check_device_links(const DeviceFacts& devices);
 Check check_file_system(const FileSystemFacts& facts);
 Check check_shared_folder(const std::vector<RankFacts>& ranks, const std::string& folder);
 Check check_console(const ConsoleDecision& decision);

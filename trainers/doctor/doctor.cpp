@@ -14,12 +14,13 @@
 
 #include "tugline/core/cpu.hpp"
 #include "tugline/core/device.hpp"
+#include "tugline/parallel/nccl/device_map.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/parallel/world.hpp"
 
 namespace tugline {
 
-BOOST_DESCRIBE_STRUCT(RankFacts, (), (rank, host, cores, online_cores, cgroup_cores, load, shm_bytes, build, sees_folder))
+BOOST_DESCRIBE_STRUCT(RankFacts, (), (rank, host, cores, online_cores, cgroup_cores, load, shm_bytes, build, gpu, gpu_bus, sees_folder))
 
 namespace {
 
@@ -49,6 +50,11 @@ RankFacts gather_rank(const World& world, const std::string& token) {
                   .build = build_text()};
   double load = 0;
   if (::getloadavg(&load, 1) == 1) facts.load = load;
+  const GpuDriver driver = gpu_driver();
+  if (!driver.gpus.empty()) {
+    facts.gpu = device_of(world.local_rank(), static_cast<int>(driver.gpus.size()));
+    facts.gpu_bus = driver.gpus[static_cast<std::size_t>(facts.gpu)].pci_bus;
+  }
   std::error_code ignored;
   facts.sees_folder = token.empty() || fs::exists(token, ignored);
   return facts;
@@ -77,7 +83,8 @@ int run_doctor(World& world, const fs::path& folder, std::ostream& out, ReportFo
 
   std::int64_t failed = 0;
   if (probe) {
-    const std::vector<Check> checks{check_mpi(world.description()),
+    const DeviceFacts devices = device_facts();
+    std::vector<Check> checks{check_mpi(world.description()),
                                     check_build(ranks),
                                     check_root(::geteuid() == 0, root_is_allowed()),
                                     check_binding(ranks),
@@ -85,10 +92,13 @@ int run_doctor(World& world, const fs::path& folder, std::ostream& out, ReportFo
                                     check_load(ranks),
                                     check_shared_memory(ranks),
                                     check_torch(torch_facts()),
-                                    check_devices(device_facts()),
+                                    check_devices(devices),
+                                    check_device_map(ranks),
+                                    check_device_links(devices),
                                     check_file_system(probe->facts()),
                                     check_shared_folder(ranks, probe->facts().folder),
                                     check_console(decide_console(gather_console_facts()))};
+    std::erase_if(checks, [](const Check& check) { return check.detail.empty(); });   // nothing there to look at
     out << (format == ReportFormat::json ? report_json(checks) : report_text(checks)) << std::flush;
     failed = std::count_if(checks.begin(), checks.end(), [](const Check& check) { return check.status == Status::fail; });
   }

@@ -217,10 +217,8 @@ void Supervisor::make(Attempt& attempt) {
 /// A checkpoint may be intact and still be what ends a run. The last one stays: without any, the run would start over.
 void Supervisor::blame_checkpoint(const fs::path& loaded, Attempt& attempt) {
   if (loaded.empty() || ++failures_[loaded.string()] < kFailuresOfACheckpoint) return;
-  if (CheckpointFolder(paths_.checkpoints()).list().size() < 2) return;
-  std::error_code error;
-  fs::rename(loaded, loaded.string() + ".set-aside", error);
-  if (error) return;
+  CheckpointFolder checkpoints(paths_.checkpoints());
+  if (checkpoints.list().size() < 2 || !checkpoints.set_aside(loaded)) return;
   failures_.clear();
   best_step_ = newest_step();   // from there on there is progress
   attempt.note = fmt::format("{} was set aside: {} attempts went on from it and failed", loaded.filename().string(), kFailuresOfACheckpoint);

@@ -130,9 +130,18 @@ std::vector<Line> keyed_lines(const std::string& yaml) {
   return lines;
 }
 
-/// Keys that say who computes what, and how a run is stopped: a run may go on with others.
+/// Keys that say who computes or writes what, and how a run is stopped: a run may go on with others.
 bool may_change(const Line& line) {
-  return line.key.starts_with("parallel.balance") || line.key.starts_with("train.stop_signals") || line.key == "train.device";
+  return line.key.starts_with("parallel.balance") || line.key.starts_with("train.stop_signals") || line.key == "train.device" || line.key == "checkpoint.slice_mib";
+}
+
+/// A run that an older Tugline began has not the keys that are new, and did what they say by default.
+void drop_new_defaults(const std::vector<Line>& there, std::vector<Line>& here, const std::vector<Line>& defaults) {
+  const auto has = [](const std::vector<Line>& lines, auto same) { return std::any_of(lines.begin(), lines.end(), same); };
+  std::erase_if(here, [&](const Line& line) {
+    return !has(there, [&](const Line& other) { return other.key == line.key; }) &&
+           has(defaults, [&](const Line& other) { return other.key == line.key && other.value == line.value; });
+  });
 }
 
 template <typename Skip>
@@ -147,9 +156,11 @@ std::string first_difference(std::vector<Line> there, std::vector<Line> here, Sk
   return fmt::format("{} is {} there and {} here", a->key, a->value, b->value);
 }
 
-RunState state_of(const RunPaths& run, const std::string& config_yaml) {
+RunState state_of(const RunPaths& run, const RunOptions& options) {
   if (!fs::exists(run.config())) return RunState::created;
-  const std::string difference = first_difference(keyed_lines(read_text(run.config())), keyed_lines(config_yaml), may_change);
+  std::vector<Line> there = keyed_lines(read_text(run.config())), here = keyed_lines(options.config_yaml);
+  drop_new_defaults(there, here, keyed_lines(options.default_yaml));
+  const std::string difference = first_difference(std::move(there), std::move(here), may_change);
   if (!difference.empty()) {
     throw ConfigError(fmt::format("{} holds a run with another config ({}); give another --run-dir (train.init_from takes one of its checkpoints "
                                   "as weights to begin with), or --fresh to delete that run", run.folder().string(), difference));
@@ -179,7 +190,7 @@ fs::path make_run_folder(const std::string& config_name, std::time_t now) {
 RunState look_for_run(const RunOptions& options) {
   if (options.folder.empty()) return RunState::created;
   require_own_or_empty(options.folder);
-  return options.fresh ? RunState::created : state_of(RunPaths(options.folder), options.config_yaml);
+  return options.fresh ? RunState::created : state_of(RunPaths(options.folder), options);
 }
 
 RunDirectory::RunDirectory(const RunOptions& options) {
@@ -193,7 +204,7 @@ RunDirectory::RunDirectory(const RunOptions& options) {
   lock_ = Lock(paths_.folder());
   write_file_atomically(paths_.folder() / kMarker, kMarkerText);
   if (options.fresh) delete_run(paths_);
-  state_ = state_of(paths_, options.config_yaml);
+  state_ = state_of(paths_, options);
   if (!fs::exists(paths_.config())) write_file_atomically(paths_.config(), options.config_yaml);
   make_folder(paths_.checkpoints());
   make_folder(paths_.log(0).parent_path());

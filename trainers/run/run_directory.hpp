@@ -34,6 +34,7 @@ struct RunOptions {
   std::filesystem::path folder;  ///< --run-dir; empty: runs/<config name>-<YYYYmmdd-HHMMSS>
   std::string config_name;
   std::string config_yaml;  ///< fully resolved; says whether an older run is the same one
+  std::string default_yaml; ///< of a config that sets nothing; a key that an older run's config lacks counts as what stands here
   bool fresh = false;       ///< --fresh: delete what an older run wrote, then start over
   std::time_t now = 0;      ///< 0: the machine's clock
 };

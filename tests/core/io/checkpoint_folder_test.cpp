@@ -123,6 +123,26 @@ TEST_F(Checkpoints, SlicesWithoutACheckpointGoUnlessTheyMayBeUnderWay) {
                                    "step-00000005.1-of-2.h5", "step-00000005.2-of-2.h5.12.tmp"));
 }
 
+TEST_F(Checkpoints, WhatIsNotQuiteNamedLikeASliceStays) {
+  for (const std::int64_t step : {1, 2}) save_set(step);
+  const std::vector<std::string> others = {"step-00000001.1-of-3.h5.bak", "step-00000001.1-of-3.h5.set-aside", "step-00000001.best-of-run.h5", "step-1.1-of-3.h5"};
+  for (const std::string& name : others) write(folder_ / name, "");
+  checkpoints().prune(1, false);
+  for (const std::string& name : others) EXPECT_TRUE(fs::exists(folder_ / name)) << name;
+  EXPECT_THAT(steps(), ElementsAre(2));
+}
+
+TEST_F(Checkpoints, SetAsideIsWholeAndNoLongerThere) {
+  save_set(1);
+  EXPECT_TRUE(checkpoints().set_aside(checkpoints().path_of(1)));
+  EXPECT_THAT(steps(), IsEmpty());
+  save(2);
+  checkpoints().prune(1, false);
+  EXPECT_THAT(files(), ElementsAre("step-00000001.1-of-3.h5.set-aside", "step-00000001.2-of-3.h5.set-aside", "step-00000001.3-of-3.h5.set-aside",
+                                   "step-00000001.h5.set-aside", "step-00000002.h5"));
+  EXPECT_FALSE(checkpoints().set_aside(folder_ / "notes.txt"));
+}
+
 TEST_F(Checkpoints, ASliceThatIsDamagedMissingOrAnothersIsNoCheckpoint) {
   for (const std::int64_t step : {1, 2}) save_set(step);
   const fs::path slice = folder_ / "step-00000002.2-of-3.h5";

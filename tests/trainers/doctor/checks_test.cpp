@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <boost/json.hpp>
+#include <fmt/format.h>
 
 #include "tugline/core/device.hpp"
 #include "tugline/trainers/doctor/doctor.hpp"
@@ -138,6 +139,40 @@ TEST(CheckDevices, GpusThatLibTorchCannotUseAreAWarning) {
   const GpuDriver old{.present = true, .cuda_version = 12040, .gpus = {{"T4", 15 * kGiB}, {"P4", 8 * kGiB}}};
   expect(check_devices({.built_for = 13000, .driver = old}), Status::warn,
          "T4 (15.0 GiB), P4 (8.0 GiB), driver for CUDA 12.4; this build is for CPUs and CUDA 13.0", "install a newer driver");
+}
+
+TEST(CheckDevices, NamesNccl) {
+  expect(check_devices({.built_for = 13000, .nccl = 22809}), Status::ok, "none (no driver); this build is for CPUs and CUDA 13.0, NCCL 2.28.9");
+}
+
+TEST(CheckDeviceMap, SaysWhoComputesWhereAndWhoWouldShare) {
+  std::vector<RankFacts> ranks{a_rank(0, {0}), a_rank(1, {0}), a_rank(2, {0})};
+  EXPECT_EQ(check_device_map(ranks).detail, "");
+  for (RankFacts& rank : ranks) {
+    rank.host = rank.rank == 2 ? "b" : "a";
+    rank.gpu = rank.rank % 2;
+    rank.gpu_bus = rank.rank % 2 == 0 ? "0000:3b:00.0" : "0000:af:00.0";
+  }
+  const std::string well = "rank 0 on a cuda:0 (0000:3b:00.0), rank 1 on a cuda:1 (0000:af:00.0), rank 2 on b cuda:0 (0000:3b:00.0)";
+  expect(check_device_map(ranks), Status::ok, well);
+  ranks[2].host = "a";
+  expect(check_device_map(ranks), Status::warn, "rank 0 on a cuda:0 (0000:3b:00.0), rank 1 on a cuda:1 (0000:af:00.0), rank 2 on a cuda:0 (0000:3b:00.0)",
+         "ranks 0 and 2 would share one GPU of a");
+  // A launcher that shows each rank one GPU: all say cuda:0, and mean different ones.
+  for (RankFacts& rank : ranks) rank.gpu = 0, rank.gpu_bus = fmt::format("0000:{:02x}:00.0", rank.rank);
+  EXPECT_EQ(check_device_map(ranks).status, Status::ok);
+  ranks[1].gpu = -1;
+  expect(check_device_map(ranks), Status::warn, "rank 0 on a cuda:0 (0000:00:00.0), rank 1 on a none, rank 2 on a cuda:0 (0000:02:00.0)", "rank 1 on a sees no GPU");
+}
+
+TEST(CheckDeviceLinks, NamesTheSlowPairs) {
+  constexpr auto no = PeerLink::none, bus = PeerLink::pcie, fast = PeerLink::nvlink;
+  EXPECT_EQ(check_device_links({}).detail, "");
+  EXPECT_EQ(check_device_links({.driver = {.links = {{no}}}}).detail, "");
+  expect(check_device_links({.driver = {.links = {{no, fast}, {fast, no}}}}), Status::ok, "NVLink 0-1");
+  expect(check_device_links({.driver = {.links = {{no, bus, bus}, {bus, no, bus}, {bus, bus, no}}}}), Status::ok, "PCIe between all 3");
+  expect(check_device_links({.driver = {.links = {{no, fast, no}, {fast, no, bus}, {no, bus, no}}}}), Status::warn, "no peer access 0-2, PCIe 1-2, NVLink 0-1",
+         "through the host's memory");
 }
 
 TEST(CheckFileSystem, EachFaultHasItsConsequence) {

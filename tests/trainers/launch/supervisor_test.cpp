@@ -123,11 +123,13 @@ TEST_F(SupervisorTest, DoesNotRepeatWhatWouldEndInTheSameWay) {
 TEST_F(SupervisorTest, SetsACheckpointAsideFromWhichTwoAttemptsFailed) {
   write(run() / "checkpoints" / "step-00000003.h5", "");
   write(run() / "checkpoints" / "step-00000007.h5", "");
+  write(run() / "checkpoints" / "step-00000007.1-of-2.h5", "a slice of it");
   const std::string newest = "newest=$(ls $run/checkpoints/*.h5 | tail -1)\n"
                              "echo \"{\\\"event\\\": \\\"loading\\\", \\\"checkpoint\\\": \\\"$newest\\\"}\" >> $run/metrics.jsonl\n";
   EXPECT_EQ(supervise_script(newest + "case $newest in *7.h5) exit 1;; esac\n"), 0);
   EXPECT_THAT(field("from_step"), ElementsAre("7", "7", "3"));
   EXPECT_TRUE(fs::exists(run() / "checkpoints" / "step-00000007.h5.set-aside"));
+  EXPECT_TRUE(fs::exists(run() / "checkpoints" / "step-00000007.1-of-2.h5.set-aside"));
   EXPECT_THAT(std::string(attempts()[1].at("note").as_string()), testing::HasSubstr("step-00000007.h5 was set aside"));
 }
 

@@ -118,11 +118,22 @@ TEST_F(RunDirectoryTest, AnotherConfigIsRefusedWithTheKey) {
   EXPECT_EQ(read(folder_ / "run" / "config.yaml"), kConfig);
 }
 
+TEST_F(RunDirectoryTest, ARunOfAnOlderVersionGoesOnWhereNewKeysSayWhatItDid) {
+  RunOptions with = options();
+  with.config_yaml = replaced(kConfig, "  lr: 0.1\n", "");   // a version that had no such key
+  open(with);
+  with.config_yaml = kConfig;
+  with.default_yaml = replaced(kConfig, "epochs: 3", "epochs: 10");
+  EXPECT_EQ(open(with), RunState::resumed);
+  with.config_yaml = replaced(kConfig, "lr: 0.1", "lr: 0.2");
+  EXPECT_THAT(message_of<ConfigError>([&] { open(with); }), HasSubstr("optim.lr"));
+}
+
 TEST_F(RunDirectoryTest, FreshDeletesTheRunAndNothingElse) {
   open(options());
   const fs::path run = folder_ / "run";
   for (const char* own : {"environment.json", "metrics.jsonl", "events.out.tfevents.1.host.2", "logs/rank-0.log",
-                          "checkpoints/step-00000010.h5", "checkpoints/best.json", "config.yaml.77.tmp"}) {
+                          "checkpoints/step-00000010.h5", "checkpoints/step-00000010.1-of-2.h5", "checkpoints/best.json", "config.yaml.77.tmp"}) {
     write(run / own, "old");
   }
   write_result(run / "result.json", {});
