@@ -135,12 +135,15 @@ bool may_change(const Line& line) {
   return line.key.starts_with("parallel.balance") || line.key.starts_with("train.stop_signals") || line.key == "train.device" || line.key == "checkpoint.slice_mib";
 }
 
+bool has_key(const std::vector<Line>& lines, const std::string& key) {
+  return std::any_of(lines.begin(), lines.end(), [&](const Line& line) { return line.key == key; });
+}
+
 /// A run that an older Tugline began has not the keys that are new, and did what they say by default.
 void drop_new_defaults(const std::vector<Line>& there, std::vector<Line>& here, const std::vector<Line>& defaults) {
-  const auto has = [](const std::vector<Line>& lines, auto same) { return std::any_of(lines.begin(), lines.end(), same); };
   std::erase_if(here, [&](const Line& line) {
-    return !has(there, [&](const Line& other) { return other.key == line.key; }) &&
-           has(defaults, [&](const Line& other) { return other.key == line.key && other.value == line.value; });
+    const auto is_same = [&](const Line& other) { return other.key == line.key && other.value == line.value; };
+    return !has_key(there, line.key) && std::any_of(defaults.begin(), defaults.end(), is_same);
   });
 }
 
@@ -151,7 +154,8 @@ std::string first_difference(std::vector<Line> there, std::vector<Line> here, Sk
   const auto [a, b] = std::mismatch(there.begin(), there.end(), here.begin(), here.end(),
                                     [](const Line& x, const Line& y) { return x.key == y.key && x.value == y.value; });
   if (a == there.end() && b == here.end()) return "";
-  if (a == there.end()) return fmt::format("{} is not there and {} here", b->key, b->value);
+  const bool is_new = a == there.end() || (b != here.end() && !has_key(there, b->key));
+  if (is_new) return fmt::format("{} is not there and {} here", b->key, b->value);
   if (b == here.end() || a->key != b->key) return fmt::format("{} is {} there and not here", a->key, a->value);
   return fmt::format("{} is {} there and {} here", a->key, a->value, b->value);
 }
