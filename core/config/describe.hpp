@@ -25,7 +25,7 @@ BOOST_DESCRIBE_STRUCT(OptimConfig, (),
 BOOST_DESCRIBE_STRUCT(EarlyStopConfig, (), (metric, patience, min_delta))
 BOOST_DESCRIBE_STRUCT(TrainConfig, (),
                       (epochs, steps, init_from, max_minutes, micro_batch, eval_every, eval_unit, eval_batch, precision, device, tf32, channels_last,
-                       stop_signals, nonfinite, early_stop))
+                       stop_signals, nonfinite, spike_factor, early_stop))
 BOOST_DESCRIBE_STRUCT(CheckpointConfig, (), (every_steps, every_epochs, every_minutes, keep_last, keep_best, on_error, best_metric))
 BOOST_DESCRIBE_STRUCT(BalanceConfig, (),
                       (mode, weights, host_weights, main_fraction, unit, min_share, max_share, dead_band, replay))

@@ -133,6 +133,7 @@ struct TrainConfig {
   bool channels_last = false;
   std::vector<std::string> stop_signals;   // beside USR1, TERM and INT
   std::string nonfinite = "stop";    // what follows a loss or gradient that is not finite: stop | skip | retry
+  double spike_factor = 0;           // a gradient norm so many times the usual one counts as not finite; 0: off
   EarlyStopConfig early_stop;
 };
 

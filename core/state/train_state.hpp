@@ -41,6 +41,7 @@ struct TrainState {
   Normalisation normalisation;
   std::string shares;                  ///< how ranks had cut the batch, as text; empty: in equal parts
   std::string loss_scale;              ///< of fp16, as text; empty: there is none
+  std::string gradient_norms;          ///< of the last steps, as text; empty: nobody looks for spikes
   bool parameters_elsewhere = false;   ///< parameters and slots are a copy in common with another rank, who alone restores them
 };
 
