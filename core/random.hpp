@@ -10,7 +10,7 @@ namespace tugline {
 
 /// What a stream of random numbers is for. Every purpose has a stream of its own, so that drawing more of one never
 /// shifts another. Values are part of the checkpoint's meaning: append, never renumber.
-enum class Purpose : std::uint32_t { init = 1, order = 2, split = 3, augment = 4, dropout = 5, synthetic = 6, search = 7 };
+enum class Purpose : std::uint32_t { init = 1, order = 2, split = 3, augment = 4, dropout = 5, synthetic = 6, search = 7, fault = 8 };
 
 /// One block of Philox4x32-10 (Salmon et al. 2011): a bijection of the 128-bit counter, another one for every key.
 std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);

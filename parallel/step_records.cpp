@@ -42,6 +42,7 @@ StepSums StepRecords::exchange(const StepPart& mine) {
     sums.weights.push_back(one.weight);
     sums.finite = sums.finite && one.finite != 0;
     sums.squares += one.squares;
+    sums.largest_squares = std::max(sums.largest_squares, one.squares);
     sums.slowest_seconds = std::max(sums.slowest_seconds, step.ranks.back().busy_seconds());
   }
   const StepReport sum = add_pairwise(std::move(reports));

@@ -15,14 +15,14 @@ struct StepPart {
   StepReport report;
   std::int64_t samples = 0;   ///< of its piece
   bool finite = true;         ///< the gradients that it watches
-  double squares = 0;         ///< sum of their squares, where somebody clips
+  double squares = 0;         ///< sum of their squares, where somebody asks for the norm
 };
 
 /// What all ranks said.
 struct StepSums {
   StepFacts facts;            ///< of one step, but for lr, bytes, norm, and the seconds of what is not known yet
   bool finite = true;         ///< all gradients are
-  double squares = 0;
+  double squares = 0, largest_squares = 0;   ///< of all ranks together, of one rank
   std::vector<double> weights;   ///< per rank
   double slowest_seconds = 0; ///< of the rank that was busy longest
 };

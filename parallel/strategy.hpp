@@ -8,6 +8,7 @@
 #include "tugline/core/data/sample_order.hpp"
 #include "tugline/core/metrics/rank_step.hpp"
 #include "tugline/core/metrics/staleness.hpp"
+#include "tugline/core/optim/spike_detector.hpp"
 #include "tugline/core/state/residual.hpp"
 #include "tugline/parallel/balance/share_rule.hpp"
 
@@ -47,11 +48,19 @@ struct GlobalStep {
   std::optional<Staleness> staleness; ///< of the gradients, where they may be computed on old parameters
 };
 
+/// A gradient that is finite and too large to be believed.
+struct GradientSpike {
+  Spike found;                ///< where ranks step on their own: of the one whose gradient is largest
+  std::vector<double> own;    ///< norm of this rank's part of it, before any sum, of each slot of the arena; it is in units of `found` ...
+  double scale = 1;           ///< ... when multiplied by this
+};
+
 /// What a rank knows when it has finished its piece.
 struct StepFacts {
   std::vector<GlobalStep> steps;   ///< that are over now and were not before, in order; where ranks finish together, just the one
   bool finite = true;         ///< false: the loss or gradient of some rank that finishes with this one was not; it has moved no parameter
   int nonfinite_rank = -1;    ///< the lowest rank whose loss was not finite; -1: a gradient alone
+  std::optional<GradientSpike> spike;   ///< that is why it is not finite; all ranks have it
   bool alone = false;         ///< no rank finishes with this one: they meet when they settle
   bool settled = true;        ///< all ranks are here and hold the same parameters: a time to evaluate, save and stop
   StopReason stop = StopReason::none;

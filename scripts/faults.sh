@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Faults by the hundred, and what becomes of runs: scripts/faults.sh [--quick] [--seed N] [--only KINDS]
-# KINDS: some of disk,kill,stop,durable,hang,numbers; all without it.
+# KINDS: some of disk,kill,stop,durable,hang,numbers,spikes; all without it.
 # Prints seed, versions, and for each kind of fault how often it ended well; exit code 1 when one did not.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-quick="" seed=$RANDOM only=disk,kill,stop,durable,hang,numbers
+quick="" seed=$RANDOM only=disk,kill,stop,durable,hang,numbers,spikes
 while [ $# -gt 0 ]; do
   case $1 in
     --quick) quick=--quick ;;
@@ -31,6 +31,7 @@ report() {   # WHAT GOOD ALL [MORE]
   printf '%-58s %6d of %d   %s\n' "$1" "$2" "$3" "${4:-}"
   [ "$2" = "$3" ] || failures=$((failures + 1))
 }
+count() { printf '%-58s %6d of %d   %s\n' "$1" "$2" "$3" "${4:-}"; }   # the same, of what need not be all
 among() { if [ -n "$quick" ]; then echo "$1"; else echo "$2"; fi; }   # QUICK FULL
 below() { echo $(((RANDOM * 32768 + RANDOM) % $1)); }
 pause() { sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"; }   # milliseconds
@@ -161,6 +162,70 @@ numbers() {
   report "a bit of one rank's parameters flips: found in the interval" $flip "$count"
 }
 
+# Steps whose gradient was called a spike, in the run $1: step, rank, parameter.
+alarms() {
+  sed -nE 's/.*"event":"spike".*"rank":(-?[0-9]+).*"parameter":"([^"]*)".*"step":([0-9]+).*/\3 \1 \2/p' "$1/metrics.jsonl"
+}
+# Flips that left the number finite, in the run $1: step, rank, parameter, bit, number.
+flips() {
+  local rank
+  for rank in 0 1; do
+    sed -nE "s/.*step ([0-9]+): bit ([0-9]+) of element .* of the gradient of '([^']*)' flips: .* becomes -?([0-9.e+-]+)$/\1 $rank \3 \2 \4/p" "$1/logs/rank-$rank.log"
+  done
+}
+
+# Bits of gradients flip, one at a time. What is found is computed again; whether a flip can be found depends on what it does to the norm.
+spikes() {
+  local count=$1 quiet=0 same=0 found=0 ended=0 i run code step bits alarm
+  local looking="train.spike_factor=10 train.nonfinite=retry"
+  for i in $(seq "$(among 1 20)"); do
+    run=calm-$i
+    $mpirun -n 2 "$tugline" train long.yaml seed="$i" $looking --run-dir "$run" >calm.out 2>&1
+    code=$?
+    if [ $code = 0 ] && [ -z "$(alarms "$run")" ]; then quiet=$((quiet + 1)); else echo "  seed $i: exit code $code"; tail -5 calm.out; fi
+    rm -rf "$run"
+  done
+  report "8000 steps in which no bit flips: no false alarm" $quiet "$(among 1 20)"
+
+  [ -e short ] || $mpirun -n 2 "$tugline" train long.yaml train.steps=400 --run-dir short >/dev/null 2>&1
+  for i in $(seq "$count"); do
+    run=one-$i
+    $mpirun -n 2 "$tugline" train long.yaml train.steps=400 $looking --run-dir "$run" --inject "flip_gradient:rank=$((i % 2)),step=$((30 + RANDOM % 370)),bit=30" >one.out 2>&1
+    code=$?
+    alarm=$(alarms "$run")
+    if [ -n "$alarm" ]; then
+      found=$((found + 1))
+      if [ $code = 0 ] && "$tugline" checkpoint diff "$run/checkpoints/step-00000400.h5" short/checkpoints/step-00000400.h5 >/dev/null; then same=$((same + 1)); else echo "  $alarm: $code"; cat one.out; fi
+    fi
+    rm -rf "$run"
+  done
+  report "a gradient's highest exponent bit flips and is found: same bits" $same $found "$found of $count were"
+
+  : >judged   # class, found, rightly named, number
+  for i in $(seq "$count"); do
+    run=many-$i
+    local injected=()
+    for step in $(seq 40 10 390); do
+      bits=(31 $((27 + RANDOM % 4)) $((23 + RANDOM % 4)) $((RANDOM % 23)))
+      injected+=(--inject "flip_gradient:rank=$((RANDOM % 2)),step=$((step + RANDOM % 10)),bit=${bits[$((step / 10 % 4))]}")
+    done
+    $mpirun -n 2 "$tugline" train long.yaml train.steps=400 $looking --run-dir "$run" "${injected[@]}" >many.out 2>&1
+    code=$?
+    alarms "$run" >alarms.txt
+    flips "$run" >flips.txt
+    if [ $code = 0 ] && ! awk 'NR == FNR { flip[$1] = 1; next } !($1 in flip) { print }' flips.txt alarms.txt | grep .; then ended=$((ended + 1)); else echo "  $run: exit code $code"; tail -5 many.out; fi
+    awk 'NR == FNR { alarm[$1] = $2 " " $3; next }
+         { class = $4 == 31 ? "sign" : $4 >= 27 ? "high" : $4 >= 23 ? "low" : "mantissa"; print class, $1 in alarm, alarm[$1] == $2 " " $3, $5 }' alarms.txt flips.txt >>judged
+    rm -rf "$run"
+  done
+  report "36 flips a run: it ends, and there is no other alarm" $ended "$count"
+  report "  rank and parameter of those found" "$(awk '$2 && $3' judged | wc -l)" "$(awk '$2' judged | wc -l)"
+  for bits in "sign:the sign" "high:the high half of the exponent" "low:the low half of the exponent" "mantissa:the mantissa"; do
+    count "  found, of flips in ${bits#*:}" "$(awk -v class="${bits%%:*}" '$1 == class && $2' judged | wc -l)" "$(awk -v class="${bits%%:*}" '$1 == class' judged | wc -l)"
+  done
+  awk '!$2 && $4 > largest { largest = $4 } END { printf "  largest element that a flip made and was not found: %.2g\n", largest }' judged
+}
+
 wanted() { [[ ,$only, == *,$1,* ]]; }
 if wanted disk; then "$build/tests/checkpoint_faults" $quick --seed "$seed" || failures=$((failures + 1)); fi
 if wanted kill; then kill_ranks "$(among 15 300)"; fi
@@ -171,4 +236,5 @@ fi
 if wanted durable; then durable "$(among 3 50)"; fi
 if wanted hang; then hangs "$(among 6 40)"; fi
 if wanted numbers; then numbers "$(among 3 300)"; fi
+if wanted spikes; then spikes "$(among 3 100)"; fi
 [ $failures = 0 ] || { echo "faults.sh: $failures kinds of faults did not always end well" >&2; exit 1; }

@@ -12,12 +12,14 @@
 #include <sstream>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include "tugline/core/error.hpp"
 #include "tugline/core/log.hpp"
+#include "tugline/core/random.hpp"
 #include "tugline/core/state/arena.hpp"
 #include "tugline/parallel/watchdog/heartbeat.hpp"
 
@@ -30,7 +32,7 @@ struct Name {
 };
 constexpr std::array kNames{Name{"kill", Fault::Kind::kill}, Name{"freeze", Fault::Kind::freeze}, Name{"hang", Fault::Kind::hang},
                             Name{"slow", Fault::Kind::slow}, Name{"nan", Fault::Kind::nan},       Name{"flip", Fault::Kind::flip},
-                            Name{"io", Fault::Kind::io},     Name{"loader", Fault::Kind::loader}};
+                            Name{"io", Fault::Kind::io},     Name{"loader", Fault::Kind::loader}, Name{"flip_gradient", Fault::Kind::flip_gradient}};
 
 template <typename Number>
 bool read(std::string_view text, Number& number) {
@@ -46,8 +48,20 @@ bool assign(Fault& fault, std::string_view key, std::string_view value) {
     return read(value.substr(0, dash), fault.step) && read(value.substr(dash + 1), fault.last_step) && fault.step > 0 && fault.last_step >= fault.step;
   }
   if (key == "times") return read(value, fault.times);
+  if (key == "bit") return fault.kind == Fault::Kind::flip_gradient && read(value, fault.bit) && fault.bit < 64;
   if (key == "seconds") return fault.kind == Fault::Kind::slow && read(value, fault.seconds);
   return false;
+}
+
+/// One bit of one element; LibTorch has no bits of numbers, so they are looked at as integers of the same size.
+at::Tensor with_flipped_bit(const at::Tensor& gradient, std::int64_t element, int bit) {
+  const at::Tensor flipped = gradient.clone(at::MemoryFormat::Contiguous).view(-1);
+  const auto bits = 8 * flipped.element_size();
+  const at::ScalarType integer = bits == 64 ? at::kLong : bits == 32 ? at::kInt : at::kShort;
+  const auto shift = static_cast<unsigned>(64 - bits);   // the highest bit is the sign of the integer
+  const auto mask = static_cast<std::int64_t>(std::uint64_t{1} << (static_cast<unsigned>(bit) + shift)) >> shift;
+  flipped.view(integer)[element].bitwise_xor_(mask);
+  return flipped.view(gradient.sizes());
 }
 
 }  // namespace
@@ -59,7 +73,7 @@ Fault parse_fault(const std::string& text) {
   const auto colon = all.find(':');
   const auto name = std::find_if(kNames.begin(), kNames.end(), [&](const Name& known) { return known.text == all.substr(0, colon); });
   if (name == kNames.end()) {
-    throw UsageError(fmt::format("--inject {}: there are kill, freeze, hang, loader, slow, nan, flip and io", text));
+    throw UsageError(fmt::format("--inject {}: there are kill, freeze, hang, loader, slow, nan, flip, flip_gradient and io", text));
   }
   fault.kind = name->kind;
   std::istringstream rest(colon == all.npos ? "" : text.substr(colon + 1));
@@ -67,7 +81,7 @@ Fault parse_fault(const std::string& text) {
     const auto equals = word.find('=');
     const bool good = equals != word.npos && assign(fault, std::string_view(word).substr(0, equals), std::string_view(word).substr(equals + 1));
     if (!good) {
-      throw UsageError(fmt::format("--inject {}: '{}' is not rank=R, step=S or S-T (from 1), times=N or, for slow, seconds=T", text, word));
+      throw UsageError(fmt::format("--inject {}: '{}' is not rank=R, step=S or S-T (from 1), times=N, for slow seconds=T or for flip_gradient bit=B", text, word));
     }
   }
   return fault;
@@ -105,6 +119,28 @@ struct FaultInjector::Impl {
     hook = parameter.register_hook([](const at::Tensor& gradient) { return gradient * std::numeric_limits<double>::quiet_NaN(); });
     poisoned = parameter;
   }
+  /// In the first of the step's backward passes.
+  void flip_gradient(const Fault& fault, std::int64_t step, const Arena& parameters) {
+    Random random(0, Purpose::fault, static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(rank));
+    const auto trained = [](const Arena::Slot& slot) { return slot.bucket >= 0 ? slot.range.size() : 0; };
+    std::int64_t all = 0;
+    for (const auto& slot : parameters.slots()) all += trained(slot);
+    auto element = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(all)));
+    auto slot = parameters.slots().begin();
+    for (; element >= trained(*slot); ++slot) element -= trained(*slot);
+    const at::Tensor parameter = slot->parameter;
+    const int bits = 8 * static_cast<int>(parameter.element_size());
+    if (fault.bit >= bits) throw UsageError(fmt::format("--inject {}: the gradient of '{}' has {} bits", fault.text, slot->name, bits));
+    const int bit = fault.bit >= 0 ? fault.bit : static_cast<int>(random.below(static_cast<std::uint64_t>(bits)));
+    hook = parameter.register_hook([=, name = slot->name, done = std::make_shared<bool>(false)](const at::Tensor& gradient) {
+      if (std::exchange(*done, true)) return gradient;
+      const at::Tensor flipped = with_flipped_bit(gradient, element, bit);
+      const auto value = [element](const at::Tensor& tensor) { return tensor.reshape(-1)[element].item<double>(); };
+      log::error("step {}: bit {} of element {} of the gradient of '{}' flips: {} becomes {}", step, bit, element, name, value(gradient), value(flipped));
+      return flipped;
+    });
+    poisoned = parameter;
+  }
   void heal() {
     if (poisoned) poisoned->remove_hook(hook);
     poisoned.reset();
@@ -137,6 +173,7 @@ void FaultInjector::before_step(std::int64_t step, Arena& parameters, Heartbeat&
     for (;;) std::this_thread::sleep_for(std::chrono::seconds(1));
   }
   if (impl_->take(Fault::Kind::nan, step)) impl_->poison(parameters);
+  if (const auto flip = impl_->take(Fault::Kind::flip_gradient, step)) impl_->flip_gradient(*flip, step, parameters);
 }
 
 void FaultInjector::after_step(std::int64_t step, Arena& parameters) {

@@ -22,6 +22,7 @@ struct Fault {
     slow,   ///< `seconds` more for this step
     nan,    ///< the gradient of one parameter is not a number in this step
     flip,   ///< one bit of one parameter changes after the step
+    flip_gradient, ///< one bit of one element of this rank's gradient changes in this step, before it is added to those of others
     io,     ///< what the rank writes of the first checkpoint from this step on cannot be written
   };
   Kind kind = Kind::kill;
@@ -30,6 +31,7 @@ struct Fault {
   std::int64_t last_step = 0;  ///< the last one that it happens in; 0: `step`
   std::int64_t times = 1;      ///< how often each in the whole run, all attempts together; 0: whenever it comes to that step
   double seconds = 1;          ///< of `slow`
+  int bit = -1;                ///< of `flip_gradient`, 0 the lowest; -1: one drawn for this rank and step, as the element is
   std::string text;            ///< as it was given
 };
 

@@ -122,7 +122,7 @@ const std::vector<Note>& notes() {
        one_of("USR2", "XCPU", "ALRM", "HUP", "QUIT", "PWR")},
       {"train.nonfinite", "what follows a loss or gradient that is not finite: stop, skip up to 10 steps in a row, retry once", "",
        one_of("stop", "skip", "retry")},
-      {"train.spike_factor", "a gradient norm more than so many times the median of the last 64 steps' counts as not finite; 0: off", "", at_least(0)},
+      {"train.spike_factor", "a gradient norm above so many times the usual one counts as not finite (docs/launch.md); 0: off", "", at_least(0)},
       {"train.early_stop.metric", "stop when this stops improving, e.g. validation.loss; empty: off", "", {}},
       {"train.early_stop.patience", "evaluations without improvement before it stops", "evaluations", at_least(1)},
       {"train.early_stop.min_delta", "smallest change that counts as improvement", "", at_least(0)},

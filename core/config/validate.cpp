@@ -157,6 +157,7 @@ void check_async(const RunConfig& run, Conflicts& out) {
   }
   if (parallel.shards > 0) refuse("parallel.shards", "adds up gradients as they come, and parallel.shards in one order: set it to 0");
   if (run.model.batch_norm == "sync") refuse("model.batch_norm", "has no passes that all ranks make at once: model.batch_norm must be local, or model.norm group");
+  if (run.train.spike_factor > 0) refuse("train.spike_factor", "applies gradients of pieces as they come, and has none of a whole step to judge: train.spike_factor must be 0");
   if (parallel.shared_memory != "auto") refuse("parallel.shared_memory", "keeps its parameters in memory that ranks share: parallel.shared_memory must be auto");
   if (parallel.balance.mode != "auto" && parallel.balance.mode != "off") {
     refuse("parallel.balance.mode", fmt::format("hands pieces to whoever is free: parallel.balance.mode {} has no shares to set", parallel.balance.mode));
@@ -225,6 +226,10 @@ void check_run(const RunConfig& run, Conflicts& out) {
     out.push_back({{"train.precision", "parallel.strategy"},
                    fmt::format("train.precision fp16 scales the loss for all ranks alike, step by step, and parallel.strategy {} has no such steps: use bf16",
                                run.parallel.strategy)});
+  }
+  if (train.spike_factor > 0 && train.spike_factor <= 1) {
+    out.push_back({{"train.spike_factor"},
+                   fmt::format("train.spike_factor {} would call every other step a spike: use more than 1, or 0 to look for none", train.spike_factor)});
   }
   check_shards(run, out);
   check_balance(run, out);

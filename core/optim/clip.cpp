@@ -10,6 +10,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/scalar_tensor.h>
 
 namespace tugline {
 namespace {
@@ -55,7 +56,7 @@ double squared_norm(const at::Tensor& flat) {
 double squared_norm_on_device(const Arena& arena, std::span<const Range> ranges) {
   at::Tensor sum;
   for (const Range& range : ranges) {
-    const at::Tensor square = at::linalg_vector_norm(arena.gradients(range), 2, {}, false, at::kDouble).square();
+    const at::Tensor square = squared_norm_there(arena, range);
     sum = sum.defined() ? sum + square : square;
   }
   return sum.defined() ? sum.item<double>() : 0;
@@ -68,6 +69,12 @@ double squared_norm(const Arena& arena, std::span<const Range> ranges) {
   double sum = 0;
   for (const Range& range : ranges) sum += squared_norm(arena.gradients(range));
   return sum;
+}
+
+at::Tensor squared_norm_there(const Arena& arena, const Range& range) {
+  const at::Tensor gradients = arena.gradients(range);
+  if (gradients.device().is_cpu()) return at::scalar_tensor(squared_norm(gradients), at::kDouble);
+  return at::linalg_vector_norm(gradients, 2, {}, false, at::kDouble).square();
 }
 
 double clip_factor(double norm, double max_norm) { return std::min(1.0, max_norm / (norm + 1e-6)); }

@@ -11,6 +11,9 @@ namespace tugline {
 /// different ranges add their sums.
 double squared_norm(const Arena& arena, std::span<const Range> ranges);
 
+/// The same of one range, as a tensor where the arena is: on a device the host does not wait for it.
+at::Tensor squared_norm_there(const Arena& arena, const Range& range);
+
 /// What gradients of norm `norm` are multiplied by so that it is at most `max_norm`: 1 when it is, as in
 /// torch::nn::utils::clip_grad_norm_. Give it to Optimizer::step within grad_scale.
 double clip_factor(double norm, double max_norm);

@@ -200,7 +200,7 @@ void Snapshot::take(const TrainState& state, const std::string& config_yaml, Sli
   texts_["config"] = config_yaml;
   texts_["progress"] = encode(state.progress);
   texts_["normalisation"] = json::serialize(json::value_from(state.normalisation));
-  for (const auto& [name, text] : {std::pair("shares", &state.shares), std::pair("loss_scale", &state.loss_scale)}) {
+  for (const auto& [name, text] : {std::pair("shares", &state.shares), std::pair("loss_scale", &state.loss_scale), std::pair("gradient_norms", &state.gradient_norms)}) {
     if (text->empty()) texts_.erase(name);
     else texts_[name] = *text;
   }
@@ -303,6 +303,7 @@ void restore(const Checkpoint& checkpoint, TrainState& state) {
   };
   state.shares = text("shares");
   state.loss_scale = text("loss_scale");
+  state.gradient_norms = text("gradient_norms");
   state.normalisation = std::move(normalisation);
 }
 

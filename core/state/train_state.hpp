@@ -43,6 +43,7 @@ struct TrainState {
   Normalisation normalisation;
   std::string shares;                  ///< how ranks had cut the batch, as text; empty: in equal parts
   std::string loss_scale;              ///< of fp16, as text; empty: there is none
+  std::string gradient_norms;          ///< of the last steps, as text; empty: nobody looks for spikes
   std::vector<Residual> residuals;     ///< this rank's own; saved with its slice
   int rank = 0;
   bool parameters_elsewhere = false;   ///< parameters and slots are a copy in common with another rank, who alone restores them

@@ -70,6 +70,7 @@ struct LocalStrategy::Impl {
   bool synchronous() const { return pieces.current().step + 1 <= options.sync_steps; }
   bool ends_round() const { return pieces.at_last_step() || synchronous() || steps_of_round + 1 >= options.steps; }
   double gradient_norm(double weight) const;
+  void look_for_spike(StepFacts& facts, double largest, double weight) const;
   void inner_step(double lr, double weight, double norm);
   void average(BucketSum& sum, const std::vector<at::Tensor>& mine);
   void outer_step(StepFacts& facts);
@@ -97,14 +98,16 @@ StepFacts LocalStrategy::finish_step(const StepReport& report) {
   const double start = self.clock.seconds();
   self.hooks.finish();
   const double norm = self.gradient_norm(report.weight);
-  StepSums sums = self.records.exchange({report, self.pieces.current().size(), self.hooks.finite() && std::isfinite(norm), 0});
+  StepSums sums = self.records.exchange({report, self.pieces.current().size(), self.hooks.finite() && std::isfinite(norm), norm * norm});
   const double exchanged = self.clock.seconds();
   StepFacts& facts = sums.facts;
   GlobalStep& step = facts.steps.front();
   step.piece = self.pieces.current();
   step.lr = self.schedule.lr(step.piece.step);
   step.gradient_norm = norm;
-  step.made = step.finite = facts.finite = facts.finite && sums.finite;
+  facts.finite = facts.finite && sums.finite;
+  self.look_for_spike(facts, std::sqrt(sums.largest_squares), report.weight);
+  step.made = step.finite = facts.finite;
   // A step that is not finite and may come again leaves the round open.
   facts.settled = self.ends_round() && (facts.finite || (self.options.settle_skipped && self.pieces.at_last_step()));
   self.sending_seconds = 0;
@@ -121,10 +124,21 @@ StepFacts LocalStrategy::finish_step(const StepReport& report) {
   return facts;
 }
 
-/// Of the mean over this rank's own samples; 0 when nobody clips.
+/// Of the mean over this rank's own samples; 0 when nobody asks.
 double LocalStrategy::Impl::gradient_norm(double weight) const {
-  if (options.clip_norm <= 0 || weight <= 0) return 0;
+  if ((options.clip_norm <= 0 && !options.spikes) || weight <= 0) return 0;
   return std::sqrt(squared_norm(arena, buckets)) * nominal_weight / weight;
+}
+
+/// One step on one rank spoils the mean of the round for all.
+void LocalStrategy::Impl::look_for_spike(StepFacts& facts, double largest, double weight) const {
+  if (!facts.finite || !options.spikes || facts.steps.front().weight <= 0) return;
+  facts.finite = std::isfinite(largest);
+  const auto spike = facts.finite ? options.spikes->judge(largest) : std::nullopt;
+  if (!spike) return;
+  facts.finite = false;
+  facts.spike = {*spike, {}, weight > 0 ? nominal_weight / weight : 0};
+  for (const auto& slot : arena.slots()) facts.spike->own.push_back(slot.bucket >= 0 ? std::sqrt(squared_norm(arena, std::span(&slot.range, 1))) : 0);
 }
 
 void LocalStrategy::Impl::inner_step(double lr, double weight, double norm) {

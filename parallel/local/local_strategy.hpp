@@ -31,6 +31,7 @@ struct LocalOptions {
   std::shared_ptr<NodeTeam> node;  ///< the ranks of a host share memory, in which the arena's gradients lie; null: all by message
   ExchangeOptions exchange;        ///< of what goes by message
   std::shared_ptr<ShareRule> shares;   ///< cuts the global batch; null: equal shares
+  std::shared_ptr<SpikeDetector> spikes;   ///< judges the largest norm of any rank's own gradient, alike on all ranks; null: nobody does
 };
 
 /// Local SGD (Stich 2019) and DiLoCo (Douillard et al. 2023). Each rank steps a replica of its own with the mean gradient of its own share of

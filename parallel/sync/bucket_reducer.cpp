@@ -2,7 +2,10 @@
 #include "tugline/parallel/sync/bucket_reducer.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
+
+#include "tugline/core/optim/clip.hpp"
 
 #include "tugline/core/state/arena.hpp"
 #include "tugline/core/trace_range.hpp"
@@ -11,7 +14,8 @@
 namespace tugline {
 
 BucketReducer::BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, Communicator& control, int leaves, const Clock& clock)
-    : sum_(std::move(sum)),
+    : arena_(arena),
+      sum_(std::move(sum)),
       control_(control),
       order_(arena.buckets().size()),
       learned_(control.size() == 1),
@@ -43,8 +47,25 @@ void BucketReducer::on_ready(int bucket) {
 void BucketReducer::launch_ready() {
   for (; next_ < order_.size() && ready_[static_cast<std::size_t>(order_[next_])]; ++next_) {
     const TraceRange range("bucket", order_[next_]);
+    if (!squares_.empty()) note_squares(order_[next_]);
     sum_->start(order_[next_]);
   }
+}
+
+void BucketReducer::keep_squares() { squares_.resize(arena_.slots().size()); }
+
+/// Before others add to it.
+void BucketReducer::note_squares(int bucket) {
+  for (const int slot : arena_.buckets()[static_cast<std::size_t>(bucket)].slots) {
+    const auto index = static_cast<std::size_t>(slot);
+    squares_[index] = squared_norm_there(arena_, arena_.slots()[index].range);
+  }
+}
+
+std::vector<double> BucketReducer::own_norms() const {
+  std::vector<double> norms;
+  for (const at::Tensor& squares : squares_) norms.push_back(squares.defined() ? std::sqrt(squares.item<double>()) : 0);   // frozen ones have none
+  return norms;
 }
 
 /// Registration says only roughly in which order a model's layers run.

@@ -40,6 +40,7 @@ struct SyncStrategy::Impl {
         pieces(gradients, plan_in, {options_in.first_step, options_in.shards, options_in.shares}), options(std::move(options_in)), clock(clock_in),
         reducer(arena_in, make_sum(gradients), control_in, options.shards / gradients.size(), clock_in),
         records(control_in), common(has_common_values(options.node.get(), arena)) {
+    if (options.spikes) reducer.keep_squares();
     if (common && options.shards > 0) throw Error("shards need a copy of the parameters per rank");
     if (common && !optimizer.elementwise()) {
       throw Error("this optimizer steps whole tensors only: give each rank its own copy of the parameters");
@@ -61,6 +62,7 @@ struct SyncStrategy::Impl {
     options.exchange.pairwise = options.shards > 0;
     return options.node ? make_node_sum(options.node, arena, options.exchange) : make_message_sum(gradients, arena, options.exchange);
   }
+  bool wants_norm() const { return options.clip_norm > 0 || options.spikes; }
   void check_gradients(StepFacts& facts, double squares) const;
   void step_optimizer(const GlobalStep& step);
 };
@@ -91,7 +93,7 @@ StepFacts SyncStrategy::finish_step(const StepReport& reported) {
   report.cpu_seconds = std::max(0.0, report.cpu_seconds - added);
   self.reducer.finish();
   StepSums sums = self.records.exchange({report, self.pieces.current().size(), self.reducer.finite(),
-                                         self.options.clip_norm > 0 ? squared_norm(self.arena, self.watched) : 0});
+                                         self.wants_norm() ? squared_norm(self.arena, self.watched) : 0});
   const double exchanged = self.clock.seconds();
 
   StepFacts& facts = sums.facts;
@@ -115,14 +117,20 @@ StepFacts SyncStrategy::finish_step(const StepReport& reported) {
 
 void SyncStrategy::Impl::check_gradients(StepFacts& facts, double squares) const {
   GlobalStep& step = facts.steps.front();
-  if (!facts.finite || step.weight <= 0 || options.clip_norm <= 0) return;
+  if (!facts.finite || step.weight <= 0 || !wants_norm()) return;
   if (options.shards > 0) {   // in one order too
     std::vector<Range> all;
     for (const auto& bucket : arena.buckets()) all.push_back(bucket.range);
     squares = squared_norm(arena, all);
   }
-  step.gradient_norm = std::sqrt(squares) * nominal_weight / step.weight;
+  const double scale = nominal_weight / step.weight;
+  step.gradient_norm = std::sqrt(squares) * scale;
   facts.finite = std::isfinite(step.gradient_norm);   // squares may overflow where elements do not
+  if (!facts.finite || !options.spikes) return;
+  const auto spike = options.spikes->judge(step.gradient_norm);
+  if (!spike) return;
+  facts.finite = false;
+  facts.spike = {*spike, reducer.own_norms(), scale};
 }
 
 void SyncStrategy::Impl::step_optimizer(const GlobalStep& step) {

@@ -51,6 +51,7 @@ struct SyncOptions {
   /// be a power of two and at most this. 1, 2, 4, ... ranks then have the same bits. Nothing overlaps. Needs a copy of the parameters per rank.
   int shards = 0;
   std::shared_ptr<ShareRule> shares;   ///< cuts the global batch, and is told what each step took; null: equal shares
+  std::shared_ptr<SpikeDetector> spikes;   ///< judges the norm of each step's gradient, alike on all ranks; null: nobody does
 };
 
 /// Synchronous SGD: each bucket of the gradient arena is summed over all ranks while backward still runs (Li et al. 2020,
