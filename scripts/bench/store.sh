@@ -13,12 +13,14 @@ if [ -z "$python" ] || ! "$python" -c 'import optuna' 2>/dev/null; then
   echo "store: no python with optuna in TUGLINE_PEER_PYTHON: ours alone" >&2
   exit 0
 fi
+rm -rf "$folder/bench-store"
+trap 'rm -rf "$folder/bench-store"' EXIT
 rounds=3
 [ "${1:-}" = --quick ] && rounds=1
 for processes in 8 32; do
   ours=() theirs=()
-  for _ in $(seq "$rounds"); do
-    ours+=("$("$root/build/release/bench/bench_store" --rate "$folder/bench-store" "$processes" 4)")
+  for round in $(seq "$rounds"); do
+    ours+=("$("$root/build/release/bench/bench_store" --rate "$folder/bench-store/$processes-$round" "$processes" 4)")
     theirs+=("$("$python" "$root/scripts/bench/store.py" "$folder/bench-optuna" "$processes" 4)")
   done
   python3 - "$processes" "${ours[*]}" "${theirs[*]}" <<'PY'

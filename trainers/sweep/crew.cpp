@@ -18,6 +18,7 @@
 #include "tugline/core/metrics/figure_text.hpp"
 #include "tugline/trainers/launch/process_tree.hpp"
 #include "tugline/trainers/launch/signal_inbox.hpp"
+#include "tugline/trainers/sweep/patience.hpp"
 #include "tugline/trainers/sweep/report.hpp"
 
 namespace tugline::sweep {
@@ -43,7 +44,7 @@ double now() { return Clock::steady().seconds(); }
 class Foreman {
  public:
   Foreman(SweepFolder& folder, const std::string& file, const Crew& size, const CrewTalk& talk)
-      : folder_(folder), news_(folder), talk_(talk) {
+      : folder_(folder), news_(folder), talk_(talk), reads_(folder.sweep().run.lease_seconds) {
     for (int worker = 0; worker < size.workers; ++worker) places_.emplace_back().command = worker_command(folder.sweep(), file, worker, size);
   }
 
@@ -54,9 +55,9 @@ class Foreman {
       if (asked_ && now() > deadline_) {
         for (Place& place : places_) leave(place);
       }
-      tell();
+      reads_.try_call([this] { tell(); });
     }
-    tell();
+    reads_.try_call([this] { tell(); });
     for (const Place& place : places_) {
       if (place.end != ExitCode::done) return asked_ ? ExitCode::run_again : place.end;
     }
@@ -110,16 +111,6 @@ class Foreman {
   }
 
   void tell() {
-    try {
-      tell_news();
-      told_at_ = now();
-    } catch (const IoError& error) {   // no reason to end trainings
-      if (now() - told_at_ > folder_.sweep().run.lease_seconds) throw;
-      log::warn("{}; trying again", error.what());
-    }
-  }
-
-  void tell_news() {
     const auto lines = news_.lines();
     if (!lines.empty()) {
       for (Place& place : places_) place.replaced = 0;
@@ -131,12 +122,12 @@ class Foreman {
   SweepFolder& folder_;
   NewEnds news_;
   const CrewTalk& talk_;
+  Patience reads_;   // of the folder
   SignalInbox inbox_;
   std::vector<Place> places_;
   bool asked_ = false;
   double deadline_ = 0;
   const double begun_ = now();
-  double told_at_ = begun_;
 };
 
 }  // namespace

@@ -27,35 +27,24 @@ double now() { return Clock::steady().seconds(); }
 
 }  // namespace
 
-Worker::Worker(const SweepConfig& sweep) : sweep_(sweep), folder_(sweep) {
+Worker::Worker(const SweepConfig& sweep)
+    : sweep_(sweep), folder_(sweep), beats_(sweep.run.lease_seconds, Patience::Trust::once_earned), reads_(sweep.run.lease_seconds) {
   adopt_orphans();
   folder_.claim();
 }
 
-/// A file system that says no for a moment is no reason to lose a training; for a lease, it is.
 void Worker::beat() {
-  if (now() - last_beat_ < sweep_.run.lease_seconds / 6) return;
-  try {
-    folder_.store().beat();
-    last_beat_ = now();
-  } catch (const IoError& error) {
-    if (now() - last_beat_ > sweep_.run.lease_seconds) throw;
-    log::warn("{}; trying again", error.what());
-  }
+  if (beats_.seconds_since_success() >= sweep_.run.lease_seconds / 6) beats_.try_call([&] { folder_.store().beat(); });
 }
 
 /// Says how an attempt ended, as often as it takes until the lease is over.
 bool Worker::finish(const ClaimedJob& work, const AttemptEnd& end) {
-  const double start = now();
-  for (double pause = 0.1;; pause = std::min(5.0, 2 * pause)) {
-    try {
-      return folder_.store().finish(work.claim, end);
-    } catch (const IoError& error) {
-      if (now() - start > sweep_.run.lease_seconds) throw;
-      log::warn("{}; trying again", error.what());
-    }
+  Patience patience(sweep_.run.lease_seconds);
+  bool accepted = false;
+  for (double pause = 0.1; !patience.try_call([&] { accepted = folder_.store().finish(work.claim, end); }); pause = std::min(5.0, 2 * pause)) {
     if (inbox_.next(pause)) asked_ = true;
   }
+  return accepted;
 }
 
 void Worker::rest(double seconds) {
@@ -166,16 +155,10 @@ ExitCode Worker::run() {
   while (!asked_) {
     beat();
     std::optional<ClaimedJob> work;
-    try {
-      work = find_work();
-      read_at_ = now();
-    } catch (const IoError& error) {
-      if (now() - read_at_ > sweep_.run.lease_seconds) throw;
-      log::warn("{}; trying again", error.what());
-    }
+    reads_.try_call([&] { work = find_work(); });
     if (work) {
       attempt(*work);
-      read_at_ = now();
+      reads_.renew();
       pause = 0.05;
     } else if (finished_) {
       return ExitCode::done;

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "tugline/core/clock.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/trainers/launch/signal_inbox.hpp"
+#include "tugline/trainers/sweep/patience.hpp"
 #include "tugline/trainers/sweep/sweep_folder.hpp"
 
 namespace tugline::sweep {
@@ -35,8 +35,7 @@ class Worker {
   SweepFolder folder_;
   SignalInbox inbox_;
   bool asked_ = false, finished_ = false;
-  double last_beat_ = -1e9;
-  double read_at_ = Clock::steady().seconds();   // the store, or tried to be
+  Patience beats_, reads_;   // reads_: of the store
 };
 
 }  // namespace tugline::sweep

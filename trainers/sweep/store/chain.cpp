@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace tugline::sweep {
 
 Chain::Chain(std::int64_t number) {
@@ -12,15 +14,15 @@ Chain::Chain(std::int64_t number) {
   job_.length = 0;
 }
 
-void Chain::add(const std::variant<Entry, Damage>& read, const std::string& file, double now) {
-  const Entry* const entry = std::get_if<Entry>(&read);
+void Chain::add(std::variant<Entry, Damage> read, double now, const std::function<std::string()>& file) {
+  Entry* const entry = std::get_if<Entry>(&read);
   const std::string reason = entry != nullptr ? why_not(*entry) : std::get<Damage>(read).reason;
   if (reason.empty()) {
-    take(*entry, now);
+    take(std::move(*entry), now);
   } else {
     ends_before_ = job_.ends.size();
     state_ = Job::State::damaged;
-    job_.damage = fmt::format("{} {}", file, reason);
+    job_.damage = fmt::format("{} {}", file(), reason);
     ++job_.attempts;   // it may have been a claim, and no two attempts may have one number
   }
   ++job_.length;
@@ -46,7 +48,7 @@ std::string Chain::why_not(const Entry& entry) const {
   return {};
 }
 
-void Chain::take(const Entry& entry, double now) {
+void Chain::take(Entry entry, double now) {
   if (entry.kind == Entry::Kind::claim && entry.voids) job_.ends.resize(ends_before_);
   ends_before_ = job_.ends.size();
   job_.attempts = entry.attempt;
@@ -55,8 +57,8 @@ void Chain::take(const Entry& entry, double now) {
       take_claim(entry, now);
       break;
     case Entry::Kind::end:
-      job_.worker = entry.worker;
-      job_.ends.push_back({.final = entry.final, .content = entry.content});
+      job_.worker = std::move(entry.worker);
+      job_.ends.push_back({.final = entry.final, .content = std::move(entry.content)});
       state_ = entry.final ? Job::State::ended : Job::State::open;
       break;
     case Entry::Kind::reopen:
@@ -65,13 +67,13 @@ void Chain::take(const Entry& entry, double now) {
   }
 }
 
-void Chain::take_claim(const Entry& entry, double now) {
+void Chain::take_claim(Entry& entry, double now) {
   if (entry.decides) {
-    job_.decision = entry.content;
+    job_.decision = std::move(entry.content);
     job_.ends.clear();
     lost_decision_ = false;
   }
-  job_.worker = entry.worker;
+  job_.worker = std::move(entry.worker);
   claim_seen_ = now;
   claim_lease_ = entry.lease_seconds;
   state_ = Job::State::running;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -15,8 +16,8 @@ class Chain {
  public:
   explicit Chain(std::int64_t number);
 
-  /// The next entry, which `file` holds, or what is wrong with it. `now` on the reader's clock.
-  void add(const std::variant<Entry, Damage>& read, const std::string& file, double now);
+  /// The next entry, or what is wrong with it. `now` on the reader's clock; `file` names what holds it.
+  void add(std::variant<Entry, Damage> read, double now, const std::function<std::string()>& file);
 
   const Job& job() const { return job_; }
   /// Nobody can read the decision any more: only a claim that brings a new one goes on.
@@ -30,8 +31,8 @@ class Chain {
  private:
   /// Empty, or why this entry cannot come after those before it.
   std::string why_not(const Entry& entry) const;
-  void take(const Entry& entry, double now);
-  void take_claim(const Entry& entry, double now);
+  void take(Entry entry, double now);
+  void take_claim(Entry& entry, double now);
 
   Job job_;
   Job::State state_ = Job::State::open;   // by the entries alone; job_.state also knows of a lost decision

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 
 #include "tugline/core/error.hpp"
@@ -71,10 +72,12 @@ bool Committer::write_and_link(const std::filesystem::path& place, std::string_v
                             error == EEXIST ? ", and whose it is cannot be seen yet" : ""));
 }
 
-bool Committer::is_being_written(const std::filesystem::path& place) {
+bool Committer::is_job_being_made(std::int64_t number) {
   const std::vector<std::string> names = files_.list(temporaries_);
   return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-    return name.ends_with("_" + place.filename().string()) && !name.starts_with(worker_ + "_");
+    std::int64_t job = -1;
+    std::from_chars(name.data() + name.rfind('_') + 1, name.data() + name.size(), job);
+    return job >= number && name.ends_with(".0") && !name.starts_with(worker_ + "_");
   });
 }
 

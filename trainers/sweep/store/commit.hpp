@@ -26,8 +26,9 @@ class Committer {
 
   /// Throws IoError; then the same call may be made again, and finds what the one before has done.
   Outcome commit(const std::filesystem::path& place, std::string_view text);
-  /// Whether another's temporary file for this place is there. Only a hint: it may be of a dead process, or be seen late.
-  bool is_being_written(const std::filesystem::path& place);
+  /// Whether another's temporary file for the first entry of this job or one behind it is there. Only a hint: it may be of a dead process, or
+  /// be seen late.
+  bool is_job_being_made(std::int64_t number);
   /// Makes it the first time it is asked for.
   void need_folder(const std::filesystem::path& folder);
   /// Removes the temporary files of a worker that has been silent for a lease. Should it live after all, its commit throws and can be

@@ -16,9 +16,14 @@ constexpr std::array<std::string_view, 3> kKinds{"claim", "end", "reopen"};
 
 /// Throws what Boost throws, or std::out_of_range, when a line is not what to_text() writes.
 Entry from_line(std::string_view line) {
-  const json::value parsed = json::parse(line);
+  unsigned char room[2048];
+  json::monotonic_resource memory(room, sizeof room);   // entries of others are read by the thousand
+  const json::value parsed = json::parse(line, &memory);
   const json::object& fields = parsed.as_object();
-  const auto flag = [&](const char* name) { return fields.contains(name) && fields.at(name).as_bool(); };
+  const auto flag = [&](json::string_view name) {
+    const json::value* const value = fields.if_contains(name);
+    return value != nullptr && value->as_bool();
+  };
   const std::string_view kind = fields.at("kind").as_string();
   const auto found = std::find(kKinds.begin(), kKinds.end(), kind);
   if (found == kKinds.end()) throw std::out_of_range("kind");
@@ -31,7 +36,7 @@ Entry from_line(std::string_view line) {
   entry.decides = flag("decides");
   entry.voids = flag("voids");
   entry.final = flag("final");
-  if (fields.contains("lease_seconds")) entry.lease_seconds = fields.at("lease_seconds").to_number<double>();
+  if (const json::value* const lease = fields.if_contains("lease_seconds")) entry.lease_seconds = lease->to_number<double>();
   return entry;
 }
 
@@ -47,22 +52,25 @@ std::string to_text(const Entry& entry) {
   return frame(json::serialize(fields) + "\n" + entry.content + "\n");
 }
 
+std::optional<Entry> entry_from(std::string_view payload) {
+  try {
+    const std::size_t line = payload.find('\n');
+    if (line == payload.npos || line + 1 == payload.size()) return std::nullopt;
+    Entry entry = from_line(payload.substr(0, line));
+    entry.content = payload.substr(line + 1, payload.size() - line - 2);
+    return entry;
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
 std::variant<Entry, Damage> read_entry(std::string_view text, std::int64_t job, int position) {
   const auto framed = unframe(text);
   if (const auto* damage = std::get_if<Damage>(&framed)) return *damage;
-  const std::string_view payload = std::get<std::string_view>(framed);
-  try {
-    const std::size_t line = payload.find('\n');
-    Entry entry = from_line(payload.substr(0, line));
-    if (entry.job != job || entry.position != position) {
-      return Damage{fmt::format("is entry {} of job {}", entry.position, entry.job)};
-    }
-    entry.content = payload.substr(line + 1);
-    entry.content.pop_back();
-    return entry;
-  } catch (const std::exception&) {
-    return Damage{"is whole but no entry that this version knows"};
-  }
+  auto entry = entry_from(std::get<std::string_view>(framed));
+  if (!entry) return Damage{"is whole but no entry that this version knows"};
+  if (entry->job != job || entry->position != position) return Damage{fmt::format("is entry {} of job {}", entry->position, entry->job)};
+  return *std::move(entry);
 }
 
 }  // namespace tugline::sweep

@@ -28,6 +28,9 @@ struct Entry {
 
 std::string to_text(const Entry& entry);
 
+/// What a frame's payload says; nullopt: it is no entry that this version knows.
+std::optional<Entry> entry_from(std::string_view payload);
+
 /// The entry that a file's text is, or what is wrong with it as the entry at this place.
 std::variant<Entry, Damage> read_entry(std::string_view text, std::int64_t job, int position);
 

@@ -23,9 +23,12 @@ class Files {
   virtual int link(const std::filesystem::path& from, const std::filesystem::path& to) = 0;
   /// Names that the file has, asked of the server; nullopt: there is no such file.
   virtual std::optional<std::int64_t> link_count(const std::filesystem::path& file) = 0;
-  virtual bool exists(const std::filesystem::path& file) = 0;
-  /// All of it; nullopt: there is no such file.
-  virtual std::optional<std::string> read(const std::filesystem::path& file) = 0;
+  /// In bytes; nullopt: there is no such file.
+  virtual std::optional<std::int64_t> size(const std::filesystem::path& file) = 0;
+  bool exists(const std::filesystem::path& file) { return size(file).has_value(); }
+  /// What it holds from byte `from` on; nullopt: there is no such file.
+  virtual std::optional<std::string> read(const std::filesystem::path& file, std::int64_t from) = 0;
+  std::optional<std::string> read(const std::filesystem::path& file) { return read(file, 0); }
   /// At the end of a file, made where there is none; for others to see when it returns, not for a power cut to spare.
   virtual void append(const std::filesystem::path& file, std::string_view bytes) = 0;
   /// With the folders above it, durably. One that is there is left as it is.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -17,6 +19,9 @@ struct Damage {
 
 /// The payload of a text that is one frame and nothing else.
 std::variant<std::string_view, Damage> unframe(std::string_view text);
+
+/// The payload of the first whole frame of an append log that begins at or behind `at`, which then is where it ends; nullopt: there is none yet.
+std::optional<std::string_view> next_frame(std::string_view log, std::size_t& at);
 
 /// The payload of the newest frame of an append log that is whole, whatever is torn or broken around it; empty: there is none.
 std::string_view newest_frame(std::string_view log);

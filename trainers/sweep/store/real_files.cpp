@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -8,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <thread>
 #include <utility>
 
@@ -71,21 +73,21 @@ class RealFiles final : public Files {
     return static_cast<std::int64_t>(status.st_nlink);
   }
 
-  bool exists(const fs::path& file) override {
+  std::optional<std::int64_t> size(const fs::path& file) override {
     struct stat status{};
-    if (::stat(file.c_str(), &status) == 0) return true;
+    if (::stat(file.c_str(), &status) == 0) return static_cast<std::int64_t>(status.st_size);
     if (!is_absent(errno)) fail("look at", file, errno);
-    return false;
+    return std::nullopt;
   }
 
-  std::optional<std::string> read(const fs::path& file) override {
+  std::optional<std::string> read(const fs::path& file, std::int64_t from) override {
     const Descriptor descriptor(file, O_RDONLY);
     if (descriptor.get() < 0 && is_absent(errno)) return std::nullopt;
     if (descriptor.get() < 0) fail("open", file, errno);
     std::string content;
-    char piece[4096];
+    char piece[16384];
     while (true) {
-      const ssize_t got = ::read(descriptor.get(), piece, sizeof piece);
+      const ssize_t got = ::pread(descriptor.get(), piece, sizeof piece, from + static_cast<off_t>(content.size()));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) fail("read", file, errno);
       if (got == 0) return content;
@@ -122,11 +124,14 @@ class RealFiles final : public Files {
 
   std::vector<std::string> list(const fs::path& folder) override {
     std::vector<std::string> names;
-    std::error_code error;
-    for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-      names.push_back(at->path().filename().string());
+    const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(folder.c_str()), ::closedir);
+    if (open == nullptr && is_absent(errno)) return names;
+    if (open == nullptr) fail("list", folder, errno);
+    errno = 0;
+    while (const dirent* const entry = ::readdir(open.get())) {
+      if (entry->d_name != std::string_view(".") && entry->d_name != std::string_view("..")) names.emplace_back(entry->d_name);
     }
-    if (error && !is_absent(error.value())) fail("list", folder, error.value());
+    if (errno != 0) fail("list", folder, errno);
     std::sort(names.begin(), names.end());
     return names;
   }

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <cmath>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -14,6 +16,7 @@
 #include "tugline/trainers/sweep/store/chain.hpp"
 #include "tugline/trainers/sweep/store/commit.hpp"
 #include "tugline/trainers/sweep/store/heartbeat.hpp"
+#include "tugline/trainers/sweep/store/journal.hpp"
 
 namespace tugline::sweep {
 namespace {
@@ -21,8 +24,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kJobsPerFolder = 1000;
-constexpr double kRestSeconds = 0.0005;   // about a commit on a local disk; doubled with each race that was lost
-constexpr int kMostDoublings = 6;
+constexpr double kRestSeconds = 0.0005;   // about a commit on a local disk, where there is no crowd
+constexpr int kCrowdOfTwice = 4;          // as many more, and a rest is twice as long
+constexpr int kMostCrowd = 9 * kCrowdOfTwice, kMostRests = 8;
+constexpr int kLostRace = 4, kOwnCommit = -6;   // what they say of the crowd; to see another at work: 1
 constexpr double kPatienceSeconds = 1;    // with one who is writing: it may be dead
 
 /// "000123.2": the name of an entry, and of the mark that says where to look.
@@ -40,7 +45,8 @@ void check_worker(const std::string& worker) {
 struct TrialStore::Impl {
   Impl(Files& files, fs::path folder, StoreOptions options, const Clock& clock)
       : files(files), folder(std::move(folder)), worker(options.worker), clock(clock), committer(files, this->folder, worker),
-        heartbeat(files, this->folder / "workers", worker), watch(files, this->folder / "workers", options.lease_seconds) {
+        journal(files, this->folder / "journal"), heartbeat(files, this->folder / "workers", worker),
+        watch(files, this->folder / "workers", options.lease_seconds) {
     check_worker(worker);
   }
 
@@ -52,7 +58,7 @@ struct TrialStore::Impl {
   }
 
   fs::path place(std::int64_t number, int position) const {
-    return folder / "jobs" / fmt::format("{:03}", number / kJobsPerFolder) / entry_name(number, position);
+    return folder / fmt::format("jobs/{:03}/{}", number / kJobsPerFolder, entry_name(number, position));
   }
 
   /// Reads what the chain has grown by; up to the job's end: what may come behind it has a mark.
@@ -67,10 +73,35 @@ struct TrialStore::Impl {
   bool advance_by_one(Chain& chain) {
     const std::int64_t number = chain.job().number;
     const int position = chain.job().length;
-    const fs::path file = place(number, position);
-    const auto text = files.read(file);
-    if (text) chain.add(read_entry(*text, number, position), file.string(), clock.seconds());
-    return text.has_value();
+    if (auto entry = heard.extract({number, position})) {
+      add(chain, std::move(entry.mapped()));
+      return true;
+    }
+    const auto text = files.read(place(number, position));
+    if (!text) return false;
+    add(chain, read_entry(*text, number, position));
+    listen();
+    return true;
+  }
+
+  void add(Chain& chain, std::variant<Entry, Damage> read) {
+    chain.add(std::move(read), clock.seconds(), [&] { return place(chain.job().number, chain.job().length).string(); });
+  }
+
+  /// Where one thing is new, more are. Once in a refresh.
+  void listen() {
+    if (std::exchange(has_listened, true)) return;
+    for (Entry& entry : journal.read_on()) {
+      const std::pair place(entry.job, entry.position);
+      heard.insert_or_assign(place, std::move(entry));
+    }
+  }
+
+  void forget_known() {
+    std::erase_if(heard, [this](const auto& entry) {
+      const auto [number, position] = entry.first;
+      return number >= 0 && number < size() && position < chains[static_cast<std::size_t>(number)].job().length;
+    });
   }
 
   /// Reads jobs that are new.
@@ -116,39 +147,45 @@ struct TrialStore::Impl {
   }
 
   /// Whether the place is now this entry's.
-  bool commit(const Entry& entry) {
-    const auto outcome = committer.commit(place(entry.job, entry.position), to_text(entry));
-    if (outcome == Committer::Outcome::raced) contention = std::min(contention + 1, kMostDoublings);
+  bool commit(Entry entry) {
+    const std::string text = to_text(entry);
+    const auto outcome = committer.commit(place(entry.job, entry.position), text);
+    if (outcome == Committer::Outcome::raced) learn_of_crowd(kLostRace);
     if (outcome != Committer::Outcome::made) return false;
-    contention = std::max(contention - 1, 0);
+    learn_of_crowd(kOwnCommit);
+    journal.add(text);
     if (entry.job == size() && entry.position == 0) chains.emplace_back(entry.job);
     Chain& chain = chain_of(entry.job);
-    if (chain.job().length == entry.position) chain.add(entry, place(entry.job, entry.position).string(), clock.seconds());
+    if (chain.job().length == entry.position) add(chain, std::move(entry));
     return true;
   }
 
-  /// So that many do not write in vain.
+  void learn_of_crowd(int change) { crowd = std::clamp(crowd + change, 0, kMostCrowd); }
+
+  /// So that many do not write in vain, and do not read for nothing: while another makes a job.
   void rest() {
-    if (contention == 0) return;
-    Random random(std::hash<std::string>()(worker), Purpose::search, rests++);
-    files.wait(kRestSeconds * random.uniform() * static_cast<double>(1 << contention));
+    for (int i = 0; i < kMostRests && crowd > 0; ++i) {
+      Random random(std::hash<std::string>()(worker), Purpose::search, rests++);
+      files.wait(kRestSeconds * random.uniform() * std::exp2(static_cast<double>(crowd) / kCrowdOfTwice));
+      if (!defers(size())) return;
+    }
   }
 
   /// Where many race for the next number, whoever sees another at it lets it be, and saves both the disk's time.
   bool defers(std::int64_t number) {
-    if (!committer.is_being_written(place(number, 0))) return false;
+    if (!committer.is_job_being_made(number)) return false;
     const double now = clock.seconds();
     if (number != deferred) deferred_since = now;
     deferred = number;
-    contention = std::min(contention + 1, kMostDoublings);
+    learn_of_crowd(1);
     return now - deferred_since < kPatienceSeconds;
   }
 
-  std::optional<Claim> commit_claim(const Entry& claim) {
-    if (!claim.lease_seconds && !heartbeat.has_begun()) heartbeat.beat();
-    if (!commit(claim)) return std::nullopt;
-    handed_out.insert({claim.job, claim.position});
-    return Claim{.job = claim.job, .attempt = claim.attempt, .position = claim.position, .worker = worker};
+  std::optional<Claim> commit_claim(const Entry& entry) {
+    if (!entry.lease_seconds && !heartbeat.has_begun()) heartbeat.beat();
+    if (!commit(entry)) return std::nullopt;
+    handed_out.insert({entry.job, entry.position});
+    return Claim{.job = entry.job, .attempt = entry.attempt, .position = entry.position, .worker = worker};
   }
 
   bool is_lost(const Chain& chain) {
@@ -196,11 +233,14 @@ struct TrialStore::Impl {
   const std::string worker;
   const Clock& clock;
   Committer committer;
+  Journal journal;
   Heartbeat heartbeat;
   Watch watch;
   std::vector<Chain> chains;
+  std::map<std::pair<std::int64_t, int>, Entry> heard;   // by job and position: from the journal, not yet in a chain
+  bool has_listened = false;     // since the last refresh began
   std::set<std::pair<std::int64_t, int>> handed_out;   // job and position of claims
-  int contention = 0;            // of late: races lost, and others seen writing
+  int crowd = 0;                 // at the next number, as far as this process has seen: races lost, others at work
   std::int64_t deferred = -1;    // the number last left to another, and since when
   double deferred_since = 0;
   std::uint64_t rests = 0;
@@ -212,11 +252,13 @@ TrialStore::~TrialStore() = default;
 
 void TrialStore::refresh() {
   impl_->rest();
+  impl_->has_listened = false;
   for (Chain& chain : impl_->chains) {
     if (chain.job().state != Job::State::ended) impl_->advance(chain);
   }
   impl_->grow();
   impl_->read_marks();
+  impl_->forget_known();
 }
 
 std::int64_t TrialStore::size() const { return impl_->size(); }

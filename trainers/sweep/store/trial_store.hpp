@@ -61,8 +61,8 @@ class TrialStore {
   TrialStore(Files& files, std::filesystem::path folder, StoreOptions options, const Clock& clock = Clock::steady());
   ~TrialStore();
 
-  /// Reads what others have committed since. Cheap when nothing has changed. Jobs 0 .. size()-1 exist. Rests for a moment first when this
-  /// process has just lost races, so that many do not write in vain.
+  /// Reads what others have committed since. Cheap when nothing has changed. Jobs 0 .. size()-1 exist. Rests for moments first, a second or
+  /// two at most, when this process has just lost races or seen others at work, so that many do not write and read in vain.
   void refresh();
   std::int64_t size() const;
   /// As last read, by refresh() or by a call that names the job. Valid until the next call that is not const.

@@ -39,6 +39,7 @@ Contents whole_store() {
   for (const char* folder : {"jobs/000", "again", "workers", "tmp"}) {
     for (const std::string& name : files.list(kFolder / folder)) contents[kFolder / folder / name] = *files.read(kFolder / folder / name);
   }
+  contents[kFolder / "journal"] = files.read(kFolder / "journal").value();
   return contents;
 }
 
@@ -173,6 +174,30 @@ TEST_F(DamagedStore, AnEndDoesNotPassForAnothersAttempt) {
   EXPECT_TRUE(second.take_over(0));
 }
 
+/// Who follows with its help knows what a reader of all files knows.
+TEST_F(DamagedStore, AJournalCutOrFlippedAnywhereHidesNothing) {
+  const std::string journal = contents_.at(kFolder / "journal");
+  const auto expect_all_with = [&](const std::string& text) {
+    Shim shim(0);
+    Files& files = shim.calm_files();
+    files.write_new(entry(0, "0"), contents_.at(entry(0, "0")));
+    TrialStore follower(files, kFolder, {.worker = "other"});
+    follower.refresh();   // the journal is empty now
+    for (const auto& [path, content] : contents_) {
+      if (path != entry(0, "0")) files.write_new(path, path == kFolder / "journal" ? text : content);
+    }
+    follower.refresh();
+    ASSERT_EQ(follower.size(), kJobs);
+    for (std::int64_t number = 0; number < kJobs; ++number) ASSERT_TRUE(same(follower.job(number), whole_.at(static_cast<std::size_t>(number))));
+  };
+  for (std::size_t length = 0; length <= journal.size(); ++length) ASSERT_NO_FATAL_FAILURE(expect_all_with(journal.substr(0, length)));
+  for (std::size_t bit = 0; bit < 8 * journal.size(); ++bit) {
+    std::string damaged = journal;
+    damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
+    ASSERT_NO_FATAL_FAILURE(expect_all_with(damaged));
+  }
+}
+
 TEST(Frame, HasTheChecksumOfTheStandard) { EXPECT_EQ(frame("123456789"), "tugline 1 0000000009 e3069283\n123456789"); }
 
 TEST(HeartbeatLog, CutOrFlippedAnywhereStillShowsARecordAndTheNextBeat) {
@@ -193,6 +218,36 @@ TEST(HeartbeatLog, CutOrFlippedAnywhereStillShowsARecordAndTheNextBeat) {
     damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
     EXPECT_EQ(newest_frame(damaged), bit / 8 < ends[2] ? "4\n" : "3\n");
     EXPECT_EQ(newest_frame(damaged + next), "5\n");
+  }
+}
+
+TEST(JournalLog, CutOrFlippedAnywhereShowsEveryWholeRecordOnce) {
+  std::string log;
+  std::vector<std::string> all;
+  std::vector<std::size_t> ends;
+  for (int i = 1; i <= 3; ++i) {
+    all.push_back(fmt::format("{} tugline 1 {}\n", i, i));
+    log += frame(all.back());
+    ends.push_back(log.size());
+  }
+  const auto read_on = [](std::string_view text, std::size_t& at) {
+    std::vector<std::string> read;
+    while (const auto payload = next_frame(text, at)) read.emplace_back(*payload);
+    return read;
+  };
+  for (std::size_t length = 0; length <= log.size(); ++length) {
+    std::size_t at = 0;
+    std::vector<std::string> read = read_on(std::string_view(log).substr(0, length), at);
+    for (const std::string& later : read_on(log, at)) read.push_back(later);
+    EXPECT_EQ(read, all) << "what is not whole yet is read when it is: " << length;
+  }
+  for (std::size_t bit = 0; bit < 8 * log.size(); ++bit) {
+    std::string damaged = log;
+    damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
+    std::vector<std::string> rest = all;
+    rest.erase(rest.begin() + (std::upper_bound(ends.begin(), ends.end(), bit / 8) - ends.begin()));
+    std::size_t at = 0;
+    EXPECT_EQ(read_on(damaged, at), rest) << "bit " << bit;
   }
 }
 

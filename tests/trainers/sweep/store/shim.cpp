@@ -56,17 +56,19 @@ class Shim::Client final : public Files, public Clock {
     return at == shim_.names_.end() ? std::nullopt : std::optional<std::int64_t>(at->second.inode->links);
   }
 
-  bool exists(const fs::path& file) override {
+  std::optional<std::int64_t> size(const fs::path& file) override {
     begin("look at", file);
-    return see(file) != nullptr;
+    const Inode* const inode = see(file);
+    return inode == nullptr ? std::nullopt : std::optional(static_cast<std::int64_t>(inode->content.size()));
   }
 
-  std::optional<std::string> read(const fs::path& file) override {
+  std::optional<std::string> read(const fs::path& file, std::int64_t from) override {
     begin("read", file);
     const Inode* const inode = see(file);
     if (inode == nullptr) return std::nullopt;
     const bool stale = inode->before != inode->content && shim_.happens(Fault::stale_read);
-    return stale ? inode->before : inode->content;
+    const std::string& content = stale ? inode->before : inode->content;
+    return content.substr(std::min(content.size(), static_cast<std::size_t>(from)));
   }
 
   void append(const fs::path& file, std::string_view bytes) override {
@@ -228,7 +230,7 @@ bool Shim::run(const std::vector<Program>& programs, std::int64_t most_steps) {
       if (!client->done_ && client->awake_from_ <= now_) awake.push_back(client.get());
     }
     if (alive.empty()) break;
-    now_ += 0.02 * random_.uniform();
+    now_ += 2 * call_seconds * random_.uniform();
     if (++steps > most_steps) stalled_ = true;
     if (stalled_) awake = alive;
     if (awake.empty()) {

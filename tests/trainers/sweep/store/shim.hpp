@@ -43,6 +43,7 @@ class Shim {
   void cut_power();
 
   const FaultCounts& faults() const { return faults_; }
+  double call_seconds = 0.01;   ///< of the simulated time, on average
   std::int64_t calls = 0, writes = 0;   ///< of all clients: of anything; of write_new()
 
  private:

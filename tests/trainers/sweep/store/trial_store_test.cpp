@@ -101,6 +101,46 @@ TEST_F(OneStore, RefreshDoesNotReadAllOver) {
   EXPECT_THROW(late.append(kJobs + 1, "d"), Error);
 }
 
+TEST_F(OneStore, WhoFollowsOpensNoFilePerJob) {
+  TrialStore store = open("w"), follower = open("follower");
+  const auto make = [&](std::int64_t jobs) {
+    for (std::int64_t i = 0; i < jobs; ++i) store.finish(*store.append(store.size(), "d"), {.final = true, .content = "r"});
+  };
+  make(1);
+  follower.refresh();
+  make(64);
+  shim_.calls = 0;
+  follower.refresh();
+  EXPECT_LE(shim_.calls, 5);
+  ASSERT_EQ(follower.size(), 65);
+  for (std::int64_t number = 0; number < 65; ++number) EXPECT_EQ(follower.job(number).state, Job::State::ended);
+  ASSERT_TRUE(store.reopen(7, "why"));
+  follower.refresh();
+  EXPECT_EQ(follower.job(7).state, Job::State::open);
+}
+
+/// Calls on the file system for each job that is claimed and ended, of all processes together.
+double calls_per_job(int processes) {
+  Shim shim(2, false);
+  shim.call_seconds = 0.00005;   // as on a local disk: rests are made for that
+  constexpr std::int64_t kJobs = 400;
+  int names = 0;
+  const Shim::Program program = [&](Files& files, const Clock& clock, Random&) {
+    TrialStore store(files, "/sweep", {.worker = fmt::format("w{}", names++)}, clock);
+    for (; store.size() < kJobs; store.refresh()) {
+      if (const auto claim = store.append(store.size(), "d")) store.finish(*claim, {.final = true, .content = "r"});
+    }
+  };
+  EXPECT_TRUE(shim.run(std::vector(static_cast<std::size_t>(processes), program), 1'000'000));
+  return static_cast<double>(shim.calls) / kJobs;
+}
+
+TEST(Racing, AJobCostsLittleMoreAmongMany) {
+  const double few = calls_per_job(8), many = calls_per_job(64);
+  std::cout << fmt::format("{:.0f} calls per job with 8 processes, {:.0f} with 64", few, many) << std::endl;
+  EXPECT_LT(many, 3 * few);   // not 8
+}
+
 /// Of many that want the next number most see that another is at it, and write nothing.
 TEST(Racing, WritesLittleInVain) {
   Shim shim(1, false);
