@@ -130,9 +130,10 @@ std::vector<Line> keyed_lines(const std::string& yaml) {
   return lines;
 }
 
-/// Keys that say who computes or writes what, and how a run is stopped: a run may go on with others.
+/// Keys that say who computes or writes what, how a run is stopped, and what becomes of bad numbers: a run may go on with others.
 bool may_change(const Line& line) {
-  return line.key.starts_with("parallel.balance") || line.key.starts_with("train.stop_signals") || line.key == "train.device" || line.key == "checkpoint.slice_mib";
+  constexpr std::array kKeys{"train.device", "train.nonfinite", "train.spike_factor", "checkpoint.slice_mib"};
+  return line.key.starts_with("parallel.balance") || line.key.starts_with("train.stop_signals") || std::find(kKeys.begin(), kKeys.end(), line.key) != kKeys.end();
 }
 
 bool has_key(const std::vector<Line>& lines, const std::string& key) {

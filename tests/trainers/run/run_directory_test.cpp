@@ -129,6 +129,15 @@ TEST_F(RunDirectoryTest, ARunOfAnOlderVersionGoesOnWhereNewKeysSayWhatItDid) {
   EXPECT_THAT(message_of<ConfigError>([&] { open(with); }), HasSubstr("optim.lr"));
 }
 
+TEST_F(RunDirectoryTest, WhatBecomesOfBadNumbersMayChange) {
+  RunOptions with = options();
+  with.config_yaml += "  nonfinite: stop\n  spike_factor: 10\n";
+  open(with);
+  with.config_yaml = std::string(kConfig) + "  nonfinite: skip\n  spike_factor: 0\n";
+  EXPECT_EQ(open(with), RunState::resumed);
+  EXPECT_EQ(open(options()), RunState::resumed) << "one of before there were such keys";
+}
+
 TEST_F(RunDirectoryTest, FreshDeletesTheRunAndNothingElse) {
   open(options());
   const fs::path run = folder_ / "run";
