@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stop and resume equals never stopping; another number of ranks goes on with the same samples.
 #include "tugline/core/state/train_state.hpp"
+#include "tugline/tests/trainers/same_checkpoint.hpp"
 #include "tugline/tests/trainers/trainer_lab.hpp"
 
 namespace tugline {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checkpoints that several ranks write: one per host, and all where each has residuals of its own.
 #include "tugline/core/state/train_state.hpp"
+#include "tugline/tests/trainers/same_checkpoint.hpp"
 #include "tugline/tests/trainers/trainer_lab.hpp"
 #include "tugline/trainers/checkpoint_saver.hpp"
 

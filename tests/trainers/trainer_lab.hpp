@@ -22,7 +22,6 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
-#include "tugline/core/io/checkpoint.hpp"
 #include "tugline/core/models/registry.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/tests/support/mpi_world.hpp"
@@ -135,26 +134,6 @@ inline std::string bits_of(Learner& learner) {
     for (const auto& flat : slot.buffers) add(flat);
   }
   return bits;
-}
-
-/// What must be equal of two runs' progress: all but the time they took.
-inline boost::json::object progress_of(const Checkpoint& checkpoint) {
-  auto progress = boost::json::parse(checkpoint.texts.at("progress")).as_object();
-  progress.erase("seconds");
-  return progress;
-}
-
-inline void expect_same_checkpoint(const std::filesystem::path& file, const std::filesystem::path& other) {
-  const Checkpoint a = read_checkpoint(file), b = read_checkpoint(other);
-  EXPECT_EQ(progress_of(a), progress_of(b));
-  EXPECT_EQ(a.texts.at("config"), b.texts.at("config"));
-  EXPECT_EQ(a.texts.at("normalisation"), b.texts.at("normalisation"));
-  ASSERT_EQ(a.arrays.size(), b.arrays.size());
-  for (const auto& [path, array] : a.arrays) {
-    ASSERT_EQ(b.arrays.count(path), 1u) << path;
-    EXPECT_EQ(array.shape, b.arrays.at(path).shape) << path;
-    EXPECT_TRUE(array.data == b.arrays.at(path).data) << path;
-  }
 }
 
 /// What a resumed run starts from must come from the checkpoint alone.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is seen of a checkpoint before HDF5 opens it: only a file with a user block that fits its bytes is let through.
+// What is seen of a checkpoint before HDF5 opens it: only a file with a user block that fits its bytes is let through. And its manifest.
 #include <algorithm>
 
 #include "tugline/core/error.hpp"
@@ -15,7 +15,7 @@ using namespace tugline;
 void let_through_only_if_whole(const std::string& bytes) {
   static fuzz::MemoryFile file;
   file.write(bytes);
-  const bool accepted = fuzz::reads_or_says_why<CheckpointError>([&] { verify_checkpoint(file.path()); });
+  const bool accepted = fuzz::reads_or_says_why<CheckpointError>([&] { verify_user_block(file.path()); });
   bool whole = bytes.size() >= kUserBlockBytes;
   if (whole) {
     const std::string_view payload = std::string_view(bytes).substr(kUserBlockBytes);
@@ -29,6 +29,7 @@ void let_through_only_if_whole(const std::string& bytes) {
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::string bytes = fuzz::text_of(data, size);
+  fuzz::reads_or_says_why<CheckpointError>([&] { decode_manifest(bytes); });
   let_through_only_if_whole(bytes);
   if (bytes.size() < kUserBlockBytes) return 0;
   // Length and digest that fit: what else stands in the block counts too. Then a block that fits.
