@@ -213,8 +213,8 @@ spikes() {
     code=$?
     alarms "$run" >alarms.txt
     flips "$run" >flips.txt
-    if [ $code = 0 ] && ! awk 'NR == FNR { flip[$1] = 1; next } !($1 in flip) { print }' flips.txt alarms.txt | grep .; then ended=$((ended + 1)); else echo "  $run: exit code $code"; tail -5 many.out; fi
-    awk 'NR == FNR { alarm[$1] = $2 " " $3; next }
+    if [ $code = 0 ] && ! awk 'FILENAME == "flips.txt" { flip[$1] = 1; next } !($1 in flip) { print }' flips.txt alarms.txt | grep .; then ended=$((ended + 1)); else echo "  $run: exit code $code"; tail -5 many.out; fi
+    awk 'FILENAME == "alarms.txt" { alarm[$1] = $2 " " $3; next }
          { class = $4 == 31 ? "sign" : $4 >= 27 ? "high" : $4 >= 23 ? "low" : "mantissa"; print class, $1 in alarm, alarm[$1] == $2 " " $3, $5 }' alarms.txt flips.txt >>judged
     rm -rf "$run"
   done

@@ -185,7 +185,7 @@ at::Tensor Learner::forward(const at::Tensor& input) {
 }
 
 bool Learner::overflowed(const StepFacts& facts) {
-  if (!facts.finite) return facts.nonfinite_rank < 0 && loss_scale_.shrink();
+  if (!facts.finite) return facts.nonfinite_rank < 0 && !facts.spike && loss_scale_.shrink();
   loss_scale_.note_finite();
   return false;
 }

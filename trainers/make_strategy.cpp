@@ -26,6 +26,7 @@ Options shared_options(const StrategyParts& parts) {
   auto options = common_options<Options>(parts);
   options.exchange = parts.learner.exchange();
   options.shares = parts.shares;
+  options.spikes = parts.spikes;
   return options;
 }
 

@@ -27,6 +27,7 @@ struct StrategyParts {
   StepPlan plan;
   std::int64_t first_step;               ///< where a resumed run goes on
   std::shared_ptr<ShareRule> shares;     ///< null: equal ones
+  std::shared_ptr<SpikeDetector> spikes; ///< null: nobody looks for any
   const Clock& clock;
   std::function<bool(std::int64_t steps)> meet_after;               ///< see AsyncOptions; these are for async alone
   std::function<void(const std::string& line)> record;

@@ -43,9 +43,13 @@ std::string NonfiniteCause::sentence() const {
   if (rank < 0) return "computed again it was finite: a fault that passes, of the hardware perhaps";
   std::string text = fmt::format("rank {} has a loss of {}", rank, loss);
   if (!parameter.empty()) text += fmt::format(" and a gradient that is not finite first in '{}'", parameter);
+  return text + samples_text(samples);
+}
+
+std::string samples_text(const std::vector<std::int64_t>& samples) {
   constexpr std::size_t kShown = 8;
   const std::vector<std::int64_t> shown(samples.begin(), samples.begin() + static_cast<std::ptrdiff_t>(std::min(samples.size(), kShown)));
-  return text + fmt::format(" (its samples: {}{})", fmt::join(shown, ", "), samples.size() > kShown ? ", ..." : "");
+  return fmt::format(" (its samples: {}{})", fmt::join(shown, ", "), samples.size() > kShown ? ", ..." : "");
 }
 
 namespace {

@@ -22,6 +22,9 @@ struct NonfiniteCause {
   std::string sentence() const;
 };
 
+/// " (its samples: 3, 14, ...)"; the first of them.
+std::string samples_text(const std::vector<std::int64_t>& samples);
+
 /// Computes the gradient of `piece` again on each rank by itself, without a step, and looks. Gradients are not worth anything afterwards;
 /// module buffers are those of another pass. Collective: the same result on all ranks.
 NonfiniteCause find_nonfinite(Learner& learner, Loader& loader, const SampleOrder& order, const Piece& piece, World& world);

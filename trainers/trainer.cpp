@@ -20,11 +20,11 @@
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/watchdog/watchdog.hpp"
 #include "tugline/parallel/world.hpp"
+#include "tugline/trainers/bad_steps.hpp"
 #include "tugline/trainers/checkpoint_saver.hpp"
 #include "tugline/trainers/fault_injector.hpp"
 #include "tugline/trainers/learner.hpp"
 #include "tugline/trainers/make_strategy.hpp"
-#include "tugline/trainers/nonfinite.hpp"
 #include "tugline/trainers/prepare.hpp"
 #include "tugline/trainers/run_shares.hpp"
 #include "tugline/trainers/step_log.hpp"
@@ -33,9 +33,6 @@
 
 namespace tugline {
 namespace {
-
-/// So many steps in a row without a finite gradient end the run: parameters no longer change.
-constexpr int kMaxNonfiniteSteps = 10;
 
 /// `every` in epochs or steps -> steps; 0 stays "never".
 std::int64_t interval_steps(double every, bool epochs, std::int64_t steps_per_epoch) {
@@ -48,8 +45,6 @@ bool due(std::int64_t interval, std::int64_t step) { return interval > 0 && step
 std::optional<double> accuracy_of(const Evaluation& evaluation) {
   return evaluation.has_accuracy ? std::optional(evaluation.accuracy) : std::nullopt;
 }
-
-std::string what_is_not_finite(int rank) { return rank >= 0 ? fmt::format("the loss on rank {}", rank) : "the gradient"; }
 
 /// What needs all ranks to hold the same parameters.
 struct Wanted {
@@ -73,6 +68,7 @@ struct Trainer::Impl {
   StepPlan plan;
   std::shared_ptr<const SampleOrder> order;
   Loader loader;
+  BadSteps bad_steps;
   TrainState state;
   CheckpointSaver saver;                  // rank 0
   std::shared_ptr<ShareRule> shares;      // null: equal ones
@@ -84,7 +80,6 @@ struct Trainer::Impl {
   double started = 0, last_save = 0;
   std::int64_t samples_done = 0;          // of this attempt
   double training_seconds = 0;
-  int nonfinite_in_a_row = 0, last_nonfinite_rank = -1;
   bool saved_here = false;                // the current step is on disk
   bool settled = true;                    // all ranks hold the same
   struct {
@@ -101,11 +96,9 @@ struct Trainer::Impl {
   void warn(const std::string& text);
   StepFacts one_step(const Piece& piece);
   StepFacts attempt_step(const Piece& piece);
-  [[noreturn]] void end_nonfinite(const Piece& piece, const StepFacts& facts);
-  void log_nonfinite(const Piece& piece, const NonfiniteCause& cause);
+  [[noreturn]] void end_bad_step(const Piece& piece, const StepFacts& facts);
   void settle_buffers(const StepFacts& facts, const std::vector<at::Tensor>& before);
   void account(const GlobalStep& step, double seconds);
-  void check_finite(const GlobalStep& step);
   void give_up_when_hopeless(const StepFacts& facts);
   void due_after(std::int64_t step, Wanted& wanted) const;
   void compare_ranks();
@@ -127,13 +120,14 @@ Trainer::Impl::Impl(Parts parts_in)
       loader(parts.data.train, order, &parts.config.data.augment, parts.config.seed,
              LoaderOptions{.threads = parts.config.data.threads, .prefetch_samples = parts.config.data.prefetch,
                            .pinned = !parts.learner.device().is_cpu()}),
+      bad_steps(parts.world, parts.config.train, parts.learner, loader, order, parts.log),
       state{parts.learner.parameters(), parts.learner.buffers(), parts.learner.optimizer().slots()},
       saver(parts.checkpoints, parts.config.checkpoint, parts.log, parts.faults),
       eval_interval(interval_steps(parts.config.train.eval_every, parts.config.train.eval_unit == "epoch", plan.steps_per_epoch())),
       save_steps(parts.config.checkpoint.every_steps),
       save_epoch_steps(interval_steps(parts.config.checkpoint.every_epochs, true, plan.steps_per_epoch())),
       pause_step(parts.until_epochs * plan.steps_per_epoch()),
-      step_log(parts.log, plan.total_steps, parts.config.optim.clip_norm > 0) {
+      step_log(parts.log, plan.total_steps, parts.config.optim.clip_norm > 0 || bad_steps.spikes()) {
   state.normalisation = parts.data.normalisation;
   state.progress.seed = parts.config.seed;
   state.progress.world_size = parts.world.size();
@@ -170,7 +164,10 @@ bool Trainer::resume() {
       throw CheckpointError(chosen + ": " + error.what());
     }
   });
-  agree(self.world().control(), [&] { self.parts.learner.loss_scale().load(self.state.loss_scale); });
+  agree(self.world().control(), [&] {
+    self.parts.learner.loss_scale().load(self.state.loss_scale);
+    if (self.bad_steps.spikes()) self.bad_steps.spikes()->load(self.state.gradient_norms);
+  });
   self.progress().world_size = self.world().size();
   self.saved_here = true;
   self.parts.log.event("resume", {{"checkpoint", chosen}, {"epoch", self.progress().epoch + 1}, {"step", self.progress().step}});
@@ -191,13 +188,18 @@ StepFacts Trainer::Impl::one_step(const Piece& piece) {
     parts.log.event("loss_scale", {{"step", piece.step + 1}, {"scale", parts.learner.loss_scale().value()}});
     facts = attempt_step(piece);   // with the smaller scale
   }
-  if (facts.finite || config().train.nonfinite == "skip") return facts;
+  if (facts.finite) return facts;
+  bad_steps.tried(piece, facts, config().train.nonfinite);
+  if (config().train.nonfinite == "skip") return facts;
   if (config().train.nonfinite == "retry") {
     facts = attempt_step(piece);   // buffers are back, and dropout draws what it drew
-    if (facts.finite) warn(fmt::format("step {}: not finite at first, and finite when computed again", piece.step + 1));
+    if (facts.finite) {
+      warn(bad_steps.passed(piece));
+      return facts;
+    }
+    bad_steps.tried(piece, facts, "stop");
   }
-  if (!facts.finite) end_nonfinite(piece, facts);
-  return facts;
+  end_bad_step(piece, facts);
 }
 
 StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
@@ -218,7 +220,7 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
     const double since_save = (parts.clock.seconds() - last_save) / 60;
     report.save = saver.failed() || (config().checkpoint.every_minutes > 0 && since_save >= config().checkpoint.every_minutes);
   }
-  if (nonfinite_in_a_row >= kMaxNonfiniteSteps) report.stop = StopReason::limit;   // all must come to give up
+  if (bad_steps.hopeless()) report.stop = StopReason::limit;   // all must come to give up
   if (parts.stop.raised()) report.stop = StopReason::signal;
   heartbeat.enter(Phase::waiting);
   StepFacts facts = strategy->finish_step(report);
@@ -229,27 +231,17 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
   return facts;
 }
 
-void Trainer::Impl::log_nonfinite(const Piece& piece, const NonfiniteCause& cause) {
-  parts.log.event("nonfinite", {{"step", piece.step + 1}, {"rank", cause.rank}, {"loss", cause.loss}, {"parameter", cause.parameter},
-                                {"samples", boost::json::array(cause.samples.begin(), cause.samples.end())}});
-}
-
 /// The checkpoint is of the step before: the same command computes this one again.
-void Trainer::Impl::end_nonfinite(const Piece& piece, const StepFacts& facts) {
+void Trainer::Impl::end_bad_step(const Piece& piece, const StepFacts& facts) {
   if (facts.alone) {   // the others are elsewhere
-    const NonfiniteCause cause = find_nonfinite_here(parts.learner, loader, *order, piece, world().rank());
-    log_nonfinite(piece, cause);
-    throw Error(fmt::format("step {}: {} is not finite: {}; the same command goes on from the last checkpoint; lower optim.lr, set optim.clip_norm, "
-                            "or see train.nonfinite", piece.step + 1, what_is_not_finite(facts.nonfinite_rank), cause.sentence()));
+    throw Error(fmt::format("{}; the same command goes on from the last checkpoint; {}", bad_steps.explain(piece, facts), bad_steps.advice()));
   }
   if (progress().step > 0 && settled) save();   // before buffers see another pass
-  const NonfiniteCause cause = find_nonfinite(parts.learner, loader, *order, piece, world());
-  const std::string text = fmt::format("step {}: {} is not finite: {}", piece.step + 1, what_is_not_finite(facts.nonfinite_rank), cause.sentence());
-  log_nonfinite(piece, cause);
+  const std::string text = bad_steps.explain(piece, facts);
   settle_saves();
   const char* const where = settled ? "parameters are those of the step before, and the same command repeats the step"
                                     : "ranks were within a round, and the same command goes on from the last checkpoint";
-  throw AgreedError(ExitCode::internal, fmt::format("{}; {}; lower optim.lr, set optim.clip_norm, or see train.nonfinite", text, where));
+  throw AgreedError(ExitCode::internal, fmt::format("{}; {}; {}", text, where, bad_steps.advice()));
 }
 
 /// Running statistics are part of a step: the same on every rank when it has settled, so that saving and evaluating change nothing, and
@@ -287,24 +279,12 @@ void Trainer::Impl::account(const GlobalStep& step, double seconds) {
   step_log.record(step, seconds);
 }
 
-void Trainer::Impl::check_finite(const GlobalStep& step) {
-  if (step.finite) {
-    nonfinite_in_a_row = 0;
-    return;
-  }
-  last_nonfinite_rank = step.nonfinite_rank;
-  ++nonfinite_in_a_row;
-  warn(fmt::format("step {}: {} is not finite; {} was skipped", progress().step, what_is_not_finite(last_nonfinite_rank), step.staleness ? "its piece" : "the step"));
-}
-
 /// Where all ranks come to it.
 void Trainer::Impl::give_up_when_hopeless(const StepFacts& facts) {
-  if (nonfinite_in_a_row < kMaxNonfiniteSteps || (facts.alone && !settled)) return;
+  if (!bad_steps.hopeless() || (facts.alone && !settled)) return;
   if (settled) save();
   settle_saves();
-  throw AgreedError(ExitCode::internal, fmt::format(
-      "{} was not finite for {} steps in a row, the last is step {}; lower optim.lr or set optim.clip_norm, and try `tugline "
-      "overfit` on this config", what_is_not_finite(last_nonfinite_rank), nonfinite_in_a_row, progress().step));
+  throw AgreedError(ExitCode::internal, bad_steps.why_hopeless(progress().step));
 }
 
 void Trainer::Impl::due_after(std::int64_t step, Wanted& wanted) const {
@@ -372,6 +352,7 @@ void Trainer::Impl::save(bool best) {
   if (saved_here && !best) return;
   state.shares = shares ? save_shares(*shares, world()) : "";
   state.loss_scale = parts.learner.loss_scale().save();
+  state.gradient_norms = bad_steps.spikes() ? bad_steps.spikes()->save() : "";
   parts.learner.heartbeat().enter(world().rank() == 0 ? Phase::checkpoint : Phase::waiting);
   agree(world().control(), [&] {
     if (world().rank() == 0) saver.save(state, to_yaml(config()), {.write = !saved_here, .best = best});
@@ -444,7 +425,7 @@ TrainResult Trainer::run() {
     return wanted.anything();
   };
   self.strategy = make_strategy({self.world(), config, self.parts.learner, self.outer.get(), self.plan, self.progress().step, self.shares,
-                                 self.parts.clock, meet_after, self.parts.record_update, self.parts.repeat});
+                                 self.bad_steps.spikes(), self.parts.clock, meet_after, self.parts.record_update, self.parts.repeat});
   const auto watchdog = self.watch();
   // An earlier attempt may have been asked to stop before this step was evaluated, or cut short after that.
   const std::int64_t first = self.progress().step;
@@ -462,7 +443,7 @@ TrainResult Trainer::run() {
     self.step_log.spend(facts);
     for (const GlobalStep& step : facts.steps) {
       self.account(step, (now - last) / static_cast<double>(facts.steps.size()));
-      self.check_finite(step);
+      if (const auto text = self.bad_steps.over(step)) self.warn(*text);
       self.due_after(self.progress().step, wanted);
     }
     self.give_up_when_hopeless(facts);

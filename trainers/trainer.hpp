@@ -65,7 +65,7 @@ class Trainer {
   bool resume();
   std::int64_t steps_done() const;
   /// Trains to the end, or to a signal, and leaves a checkpoint of the last step on disk. Throws Error when losses or gradients are not
-  /// finite (train.nonfinite), or when a checkpoint cannot be written. Ends the job (ExitCode::hang) when a rank stands still.
+  /// finite or out of line (train.nonfinite), or when a checkpoint cannot be written. Ends the job (ExitCode::hang) when a rank stands still.
   TrainResult run();
 
  private:

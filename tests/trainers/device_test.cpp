@@ -130,6 +130,21 @@ TEST_F(DeviceTest, WhatIsNotFiniteThereIsSeen) {
   EXPECT_EQ(saved_steps("nan").back(), 3);
 }
 
+TEST_F(DeviceTest, ASpikeThereIsFoundAndItsRankNamed) {
+  config_.train.device = kOpaqueDevice;
+  config_.train.epochs = 6;   // 30 steps
+  config_.train.spike_factor = 20;
+  config_.train.nonfinite = "retry";
+  const Outcome clean = train({.folder = "clean"});
+  EXPECT_THAT(clean.warnings(), testing::IsEmpty());
+  Fault fault = parse_fault("flip_gradient:rank=0,step=26,bit=30");
+  fault.rank = world_.size() - 1;
+  const Outcome flipped = train({.folder = "flipped", .faults = {fault}});
+  EXPECT_TRUE(flipped.bits == clean.bits);
+  EXPECT_THAT(flipped.warnings(), testing::ElementsAre(testing::AllOf(testing::HasSubstr("step 26: the gradient norm is "),
+                                                                      testing::HasSubstr("rank " + std::to_string(world_.size() - 1) + " has"))));
+}
+
 TEST_F(DeviceTest, RanksAgreeOnTheGradientOfOne) {
   config_.train.device = kOpaqueDevice;
   for (const char* model : {"mlp", "linear"}) {

@@ -130,9 +130,10 @@ std::vector<Line> keyed_lines(const std::string& yaml) {
   return lines;
 }
 
-/// Keys that say who computes what, and how a run is stopped: a run may go on with others.
+/// Keys that say who computes what, how a run is stopped, and what becomes of bad numbers: a run may go on with others.
 bool may_change(const Line& line) {
-  return line.key.starts_with("parallel.balance") || line.key.starts_with("train.stop_signals") || line.key == "train.device";
+  return line.key.starts_with("parallel.balance") || line.key.starts_with("train.stop_signals") || line.key == "train.device" ||
+         line.key == "train.nonfinite" || line.key == "train.spike_factor";
 }
 
 template <typename Skip>

@@ -123,7 +123,7 @@ void take(RecordedAttempt& attempt, const json::object& fields, std::size_t keep
     attempt.balance = balance_from(fields);
   } else if (event == "resume") {
     attempt.resumed_at = whole(fields.at("step"));
-  } else if (event == "nonfinite") {
+  } else if (event == "nonfinite" || (event == "spike" && fields.at("next") == "stop")) {
     attempt.nonfinite = true;
   } else if (event == "end") {
     attempt.ended = true;

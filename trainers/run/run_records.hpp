@@ -30,7 +30,7 @@ struct RecordedAttempt {
   double last_time = 0;                           ///< unix seconds, of the newest event
   double longest_gap = 0;                         ///< seconds between two events
   bool ended = false;                             ///< by itself, or asked to
-  bool nonfinite = false;                         ///< by a loss or gradient that was not finite
+  bool nonfinite = false;                         ///< by a loss or gradient that was not finite, or out of line
 };
 
 /// Keeps the newest `keep_steps` steps. Lines that do not parse are skipped, also the last one of a file that is being

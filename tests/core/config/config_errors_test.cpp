@@ -151,6 +151,10 @@ const WrongYaml kWrongYaml[] = {
      "auto, found 'best.loss'"},
     {"overfit: {steps: 10, hold: 5, eval_every: 5}\n",
      "1:28: overfit.steps 10 leaves no time for overfit.hold 5 evaluations every 5 steps"},
+    {"train: {spike_factor: 1}\n",
+     "1:23: train.spike_factor 1 would call every other step a spike: use more than 1, or 0 to look for none"},
+    {"train: {spike_factor: 20}\nparallel: {strategy: async}\n",
+     "2:22: parallel.strategy async applies gradients of pieces as they come, and has none of a whole step to judge: train.spike_factor must be 0"},
     {"name: a/b\n", "1:7: name becomes a folder, so it cannot be 'a/b'"},
 };
 

@@ -118,6 +118,15 @@ TEST_F(RunDirectoryTest, AnotherConfigIsRefusedWithTheKey) {
   EXPECT_EQ(read(folder_ / "run" / "config.yaml"), kConfig);
 }
 
+TEST_F(RunDirectoryTest, WhatBecomesOfBadNumbersMayChange) {
+  RunOptions with = options();
+  with.config_yaml += "  nonfinite: stop\n  spike_factor: 10\n";
+  open(with);
+  with.config_yaml = std::string(kConfig) + "  nonfinite: skip\n  spike_factor: 0\n";
+  EXPECT_EQ(open(with), RunState::resumed);
+  EXPECT_EQ(open(options()), RunState::resumed) << "one of before there were such keys";
+}
+
 TEST_F(RunDirectoryTest, FreshDeletesTheRunAndNothingElse) {
   open(options());
   const fs::path run = folder_ / "run";

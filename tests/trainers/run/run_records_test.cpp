@@ -126,6 +126,11 @@ TEST_F(RunRecords, KeepTheValidationsThatStillCount) {
   log().event("nonfinite", {{"step", 7}});
   EXPECT_TRUE(read_metrics(file(), 1).nonfinite);
   log().event("start", {});
+  log().event("spike", {{"step", 4}, {"next", "retry"}});
+  EXPECT_FALSE(read_metrics(file(), 1).nonfinite);
+  log().event("spike", {{"step", 4}, {"next", "stop"}});
+  EXPECT_TRUE(read_metrics(file(), 1).nonfinite);
+  log().event("start", {});
   log().step(step(5));
   log().evaluation({"validation", 3, 6, 1.5, {}, 5, 0.1});
   const RecordedAttempt attempt = read_metrics(file(), 1);
