@@ -87,6 +87,16 @@ Fault parse_fault(const std::string& text) {
   return fault;
 }
 
+namespace {
+
+/// From `element` on, around the end; `element` where all are zero.
+std::int64_t first_nonzero(const at::Tensor& gradient, std::int64_t element) {
+  const at::Tensor found = gradient.detach().cpu().reshape(-1).roll(-element).nonzero();
+  return found.numel() == 0 ? element : (element + found[0].item<std::int64_t>()) % gradient.numel();
+}
+
+}  // namespace
+
 struct FaultInjector::Impl {
   struct Armed {
     Fault fault;
@@ -119,7 +129,7 @@ struct FaultInjector::Impl {
     hook = parameter.register_hook([](const at::Tensor& gradient) { return gradient * std::numeric_limits<double>::quiet_NaN(); });
     poisoned = parameter;
   }
-  /// In the first of the step's backward passes.
+  /// In the first of the step's backward passes; of an element that is not zero, as those of inputs are that never vary.
   void flip_gradient(const Fault& fault, std::int64_t step, const Arena& parameters) {
     Random random(0, Purpose::fault, static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(rank));
     const auto trained = [](const Arena::Slot& slot) { return slot.bucket >= 0 ? slot.range.size() : 0; };
@@ -134,9 +144,10 @@ struct FaultInjector::Impl {
     const int bit = fault.bit >= 0 ? fault.bit : static_cast<int>(random.below(static_cast<std::uint64_t>(bits)));
     hook = parameter.register_hook([=, name = slot->name, done = std::make_shared<bool>(false)](const at::Tensor& gradient) {
       if (std::exchange(*done, true)) return gradient;
-      const at::Tensor flipped = with_flipped_bit(gradient, element, bit);
-      const auto value = [element](const at::Tensor& tensor) { return tensor.reshape(-1)[element].item<double>(); };
-      log::error("step {}: bit {} of element {} of the gradient of '{}' flips: {} becomes {}", step, bit, element, name, value(gradient), value(flipped));
+      const std::int64_t chosen = first_nonzero(gradient, element);
+      const at::Tensor flipped = with_flipped_bit(gradient, chosen, bit);
+      const auto value = [chosen](const at::Tensor& tensor) { return tensor.reshape(-1)[chosen].item<double>(); };
+      log::error("step {}: bit {} of element {} of the gradient of '{}' flips: {} becomes {}", step, bit, chosen, name, value(gradient), value(flipped));
       return flipped;
     });
     poisoned = parameter;
