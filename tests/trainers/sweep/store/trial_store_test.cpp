@@ -123,7 +123,7 @@ TEST_F(OneStore, WhoFollowsOpensNoFilePerJob) {
 double calls_per_job(int processes) {
   Shim shim(2, false);
   shim.call_seconds = 0.00005;   // as on a local disk: rests are made for that
-  constexpr std::int64_t kJobs = 400;
+  constexpr std::int64_t kJobs = 300;
   int names = 0;
   const Shim::Program program = [&](Files& files, const Clock& clock, Random&) {
     TrialStore store(files, "/sweep", {.worker = fmt::format("w{}", names++)}, clock);
