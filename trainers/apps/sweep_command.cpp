@@ -190,9 +190,10 @@ ExitCode export_table(const Call& call) {
 ExitCode replay(const Call& call) {
   SweepFolder folder(call.sweep);
   folder.refresh();
+  Replay replayed(folder.planner(), folder.jobs());
   std::int64_t made = 0, wrong = 0;
   for (std::size_t j = 0; j < folder.jobs().size(); ++j) {
-    const auto again = folder.planner().repeat(folder.jobs(), j);
+    const auto again = replayed.next();
     if (!again) continue;
     ++made;
     const auto* const decision = std::get_if<Decision>(&*again);

@@ -6,16 +6,19 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include "tugline/core/clock.hpp"
 #include "tugline/core/cpu.hpp"
 #include "tugline/core/log.hpp"
 #include "tugline/core/metrics/figure_text.hpp"
+#include "tugline/trainers/launch/leftovers.hpp"
 #include "tugline/trainers/launch/process_tree.hpp"
 #include "tugline/trainers/launch/signal_inbox.hpp"
 #include "tugline/trainers/sweep/patience.hpp"
@@ -38,22 +41,22 @@ std::vector<std::string> worker_command(const SweepConfig& sweep, const std::str
   return words;
 }
 
-double now() { return Clock::steady().seconds(); }
-
 /// Starts workers, hands signals on, and replaces those that die.
 class Foreman {
  public:
-  Foreman(SweepFolder& folder, const std::string& file, const Crew& size, const CrewTalk& talk)
-      : folder_(folder), news_(folder), talk_(talk), reads_(folder.sweep().run.lease_seconds) {
+  Foreman(SweepFolder& folder, const std::string& file, const Crew& size, const CrewTalk& talk, const Clock& clock)
+      : folder_(folder), news_(folder), talk_(talk), clock_(clock),
+        reads_(folder.sweep().run.lease_seconds, Patience::Trust::from_the_start, clock) {
+    if (talk.draw) outputs_.emplace();
     for (int worker = 0; worker < size.workers; ++worker) places_.emplace_back().command = worker_command(folder.sweep(), file, worker, size);
   }
 
   ExitCode run() {
-    while (std::any_of(places_.begin(), places_.end(), [](const Place& place) { return !place.left; })) {
-      for (Place& place : places_) look_after(place);
+    while (look_after_all()) {
       if (const auto number = inbox_.next(0.5)) hand_on(*number);
-      if (asked_ && now() > deadline_) {
-        for (Place& place : places_) leave(place);
+      if (at_once_) signal_all(SIGINT);
+      if (asked_ && clock_.seconds() > deadline_) {
+        for (Place& place : places_) end_by_force(place);
       }
       reads_.try_call([this] { tell(); });
     }
@@ -68,6 +71,8 @@ class Foreman {
   struct Place {
     std::vector<std::string> command;
     std::unique_ptr<ProcessTree> tree;
+    std::ifstream printed;   // by the worker, where something is drawn, which its lines would smear
+    std::streamoff said = 0;   // of that
     double start_at = 0;
     int replaced = 0;   // since a trial last ended
     bool left = false;   // for good
@@ -79,15 +84,43 @@ class Foreman {
     place.left = true;
   }
 
+  static void end_by_force(Place& place) {
+    if (place.tree != nullptr) place.end = ExitCode::run_again;
+    leave(place);
+  }
+
+  void start(Place& place) {
+    const std::string output = outputs_ ? outputs_->path() / std::to_string(started_++) : "";
+    place.tree = std::make_unique<ProcessTree>(place.command, std::map<std::string, std::string>(), output);
+    place.printed = std::ifstream(output);
+    place.said = 0;
+  }
+
+  void say_printed(Place& place) {
+    place.printed.clear();
+    place.printed.seekg(place.said);
+    for (std::string line; std::getline(place.printed, line) && !place.printed.eof();) {   // whole lines
+      place.said += static_cast<std::streamoff>(line.size()) + 1;
+      talk_.say(line);
+    }
+  }
+
+  /// False: nobody is left to look after.
+  bool look_after_all() {
+    for (Place& place : places_) look_after(place);
+    return std::any_of(places_.begin(), places_.end(), [](const Place& place) { return !place.left; });
+  }
+
   void look_after(Place& place) {
     if (place.left) return;
     if (place.tree == nullptr) {
       if (asked_) leave(place);
-      else if (now() >= place.start_at) place.tree = std::make_unique<ProcessTree>(place.command);
+      else if (clock_.seconds() >= place.start_at) start(place);
       return;
     }
     const auto code = place.tree->exit_code();
     if (!code) return;
+    say_printed(place);
     place.end = static_cast<ExitCode>(*code);
     place.tree.reset();
     const bool wanted = asked_ || place.end == ExitCode::done || place.end == ExitCode::run_again || place.end == ExitCode::config;
@@ -97,37 +130,48 @@ class Foreman {
       return leave(place);
     }
     const double pause = std::min(kMostPauseSeconds, 0.5 * static_cast<double>(1 << place.replaced));
-    place.start_at = now() + pause;
+    place.start_at = clock_.seconds() + pause;
     log::warn("a worker ended with {}; another takes its place in {:g} s", describe_exit(*code), pause);
   }
 
+  /// A worker's trial is a session of its own, which the worker's death may not end. So the second Ctrl-C goes to workers, too, again and again
+  /// since it may overtake the first; a third kills them.
   void hand_on(int number) {
     const bool at_once = asked_ && number == SIGINT;
-    if (!std::exchange(asked_, true)) deadline_ = now() + kGraceSeconds;
-    for (Place& place : places_) {
-      if (place.tree != nullptr) at_once ? static_cast<void>(place.tree->kill()) : place.tree->signal(SIGTERM);
-    }
+    if (!std::exchange(asked_, true)) deadline_ = clock_.seconds() + kGraceSeconds;
+    if (at_once && std::exchange(at_once_, true)) deadline_ = 0;
+    if (!at_once) signal_all(SIGTERM);
     if (!at_once) talk_.say("stopping: trials that run save first; the same command goes on");
   }
 
+  void signal_all(int number) {
+    for (Place& place : places_) {
+      if (place.tree != nullptr) place.tree->signal(number);
+    }
+  }
+
   void tell() {
+    for (Place& place : places_) say_printed(place);
     const auto lines = news_.lines();
     if (!lines.empty()) {
       for (Place& place : places_) place.replaced = 0;
     }
     for (const std::string& line : lines) talk_.say(line);
-    if (talk_.draw) talk_.draw(fmt::format("{}  {}", progress_text(folder_), duration_text(now() - begun_)));
+    if (talk_.draw) talk_.draw(fmt::format("{}  {}", progress_text(folder_), duration_text(clock_.seconds() - begun_)));
   }
 
   SweepFolder& folder_;
   NewEnds news_;
   const CrewTalk& talk_;
+  const Clock& clock_;
+  std::optional<SessionFolder> outputs_;   // what workers print, where something is drawn
+  int started_ = 0;
   Patience reads_;   // of the folder
   SignalInbox inbox_;
   std::vector<Place> places_;
-  bool asked_ = false;
+  bool asked_ = false, at_once_ = false;   // to stop
   double deadline_ = 0;
-  const double begun_ = now();
+  const double begun_ = clock_.seconds();
 };
 
 }  // namespace
@@ -144,12 +188,12 @@ void forget_launcher() {
   for (const std::string& name : names) ::unsetenv(name.c_str());
 }
 
-ExitCode run_crew(const SweepConfig& sweep, const std::string& file, const Crew& size, const CrewTalk& talk) {
+ExitCode run_crew(const SweepConfig& sweep, const std::string& file, const Crew& size, const CrewTalk& talk, const Clock& clock) {
   adopt_orphans();
   forget_launcher();
   SweepFolder folder(sweep);
   folder.claim();
-  return Foreman(folder, file, size, talk).run();
+  return Foreman(folder, file, size, talk, clock).run();
 }
 
 }  // namespace tugline::sweep

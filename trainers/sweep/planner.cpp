@@ -120,19 +120,29 @@ Planner::Next Planner::next(std::span<const JobRecord> jobs) {
   return decide(jobs, trials_);
 }
 
-std::optional<Planner::Next> Planner::repeat(std::span<const JobRecord> jobs, std::size_t number) {
-  const Decision& made = jobs[number].decision;
-  if (made.is_lost()) return std::nullopt;
-  for (std::size_t j = 0; j < number; ++j) {
-    if (jobs[j].decision.is_lost() && !made.seen.knows_lost(static_cast<std::int64_t>(j))) return std::nullopt;
+/// Only where more or fewer ends are known than to the decision before: jobs are large, and there may be many.
+void Replay::go_back_to(const Decision& made) {
+  for (std::size_t j = 0; j < then_.size(); ++j) {
+    const auto job = static_cast<std::int64_t>(j);
+    const auto ends = static_cast<std::size_t>(made.seen.ends_of(job));
+    then_[j].ended = ends > 0 || made.seen.knows_lost(job);
+    const auto& all = jobs_[j].ends;
+    const std::size_t known = std::min(ends, all.size());
+    if (then_[j].ends.size() != known) then_[j].ends.assign(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(known));
   }
-  std::vector<JobRecord> then(jobs.begin(), jobs.begin() + static_cast<std::ptrdiff_t>(number));
-  for (std::size_t j = 0; j < then.size(); ++j) {   // as it stood
-    const int ends = made.seen.ends_of(static_cast<std::int64_t>(j));
-    then[j].ended = ends > 0 || made.seen.knows_lost(static_cast<std::int64_t>(j));
-    if (then[j].ended) then[j].ends.resize(std::min(then[j].ends.size(), static_cast<std::size_t>(ends)));
+}
+
+std::optional<Planner::Next> Replay::next() {
+  const Decision& made = jobs_[then_.size()].decision;
+  bool can = !made.is_lost();
+  for (std::size_t j = 0; can && j < then_.size(); ++j) can = !jobs_[j].decision.is_lost() || made.seen.knows_lost(static_cast<std::int64_t>(j));
+  std::optional<Planner::Next> again;
+  if (can) {
+    go_back_to(made);
+    again = planner_.decide(then_, made.budget);
   }
-  return decide(then, made.budget);
+  then_.push_back({.decision = made, .ends = {}});
+  return again;
 }
 
 }  // namespace tugline::sweep

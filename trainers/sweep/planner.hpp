@@ -29,11 +29,9 @@ class Planner {
   Next next(std::span<const JobRecord> jobs);
   /// Trials there will be: the budget, or less where a grid has no more.
   std::int64_t trials() const { return trials_; }
-  /// What the decision of job `number` comes to when it is made again; Wait or Finished: it should not have been made; nullopt: it was lost,
-  /// or knew one that has been lost since.
-  std::optional<Next> repeat(std::span<const JobRecord> jobs, std::size_t number);
 
  private:
+  friend class Replay;
   Next decide(std::span<const JobRecord> jobs, std::int64_t budget);
   Next go_on(std::span<const JobRecord> jobs, std::size_t known, std::int64_t budget) const;
   Point suggest(std::int64_t trial, std::span<const JobRecord> jobs, std::size_t known);
@@ -44,6 +42,24 @@ class Planner {
   bool halves_;
   std::int64_t trials_;
   std::unique_ptr<Search> search_;
+};
+
+/// Makes decisions again, from the first one on, each from what it says it knew.
+class Replay {
+ public:
+  /// Both must outlive it.
+  Replay(Planner& planner, std::span<const JobRecord> jobs) : planner_(planner), jobs_(jobs) {}
+
+  /// What the next job's decision comes to; Wait or Finished: it should not have been made; nullopt: it was lost, or knew one that has been
+  /// lost since.
+  std::optional<Planner::Next> next();
+
+ private:
+  void go_back_to(const Decision& made);
+
+  Planner& planner_;
+  std::span<const JobRecord> jobs_;
+  std::vector<JobRecord> then_;   // the jobs before the next, as they stood when it was decided
 };
 
 }  // namespace tugline::sweep

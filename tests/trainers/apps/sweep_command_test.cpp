@@ -58,6 +58,7 @@ TEST_F(Sweep, HalvingPausesTrialsAndContinuesTheBestFromTheirCheckpoints) {
   const Outcome outcome = sweep({"run", "s.yaml", "-n", "2"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr(" best"));
+  EXPECT_EQ(outcome.out.find_first_of("\r\x1b"), std::string::npos) << "into a pipe nothing is drawn";
   int to_the_end = 0;
   for (const json::object& row : table()) {
     const std::int64_t attempts = row.at("attempts").as_int64();
