@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What workers and the servers of other hosts say to each other, on a communicator of all ranks that is used for nothing else. Every request has one
-// answer. What follows a message comes with a tag of its own, in the same order.
+// answer. What follows a message comes with a tag of its own, in the same order and in segments (segment_link.hpp).
 #pragma once
 
 #include <cstdint>
@@ -12,14 +12,13 @@ namespace tugline {
 struct FarRequest {
   enum class What : std::int32_t {
     give,       ///< a gradient, or that there is none; answered when it is applied. The gradient follows, unless it is dropped
-    read,       ///< the worker computes on what the answer brings
-    fetch,      ///< the answer is all it wants
+    read,       ///< the worker computes on what the answer brings, the values where its copy is of an older version
+    fetch,      ///< the same, but it is all the worker wants
     claim, close, end_step   ///< of the piece cursor
   };
   What what = What::give;
   std::int32_t range = 0;
   bool dropped = false;
-  bool brings = true;              ///< the answer is to bring the values, where the worker's copy is of an older version
   bool exact = false;              ///< no version but `wanted` will do, and it is waited for
   std::int32_t staleness = 0;      ///< the present bound
   std::uint32_t copy = 0;          ///< the version that the worker has

@@ -3,7 +3,6 @@
 
 #include <sched.h>
 
-#include <set>
 #include <utility>
 
 #include "tugline/core/error.hpp"
@@ -21,9 +20,9 @@ struct FarRanges::Slot {
 
 FarRanges::FarRanges(Communicator& channel, std::vector<int> servers, Memory memory)
     : channel_(channel), servers_(std::move(servers)), memory_(std::move(memory)), slots_(servers_.size()) {
-  std::set<int> once(servers_.begin(), servers_.end());
-  once.erase(-1);
-  asked_servers_.assign(once.begin(), once.end());
+  for (const int server : servers_) {
+    if (server >= 0) links_.try_emplace(server, channel_, server, far_tags::kGradient, far_tags::kValues);
+  }
 }
 FarRanges::~FarRanges() = default;
 
@@ -37,7 +36,7 @@ void FarRanges::ask(const FarRequest& request) {
   slot.sends[0] = channel_.start_send(&slot.request, sizeof slot.request, server, far_tags::kRequest);
   if (request.what != FarRequest::What::give || request.dropped) return;
   const auto gradient = memory_.gradient(request.range);
-  slot.sends[1] = channel_.start_send(gradient.data(), std::ssize(gradient), server, far_tags::kGradient);
+  slot.sends[1] = links_.at(server).start_send(gradient);
   bytes_ += std::ssize(gradient);
 }
 
@@ -51,7 +50,8 @@ std::optional<FarAnswer> FarRanges::answer(int range) {
 
 void FarRanges::progress() {
   if (busy_ == 0) return;
-  for (const int server : asked_servers_) {
+  for (auto& [server, link] : links_) {
+    link.progress();
     while (channel_.probe(server, far_tags::kAnswer)) {
       FarAnswer answer;
       channel_.receive(&answer, sizeof answer, server, far_tags::kAnswer);
@@ -62,7 +62,7 @@ void FarRanges::progress() {
         continue;
       }
       const auto values = memory_.values(answer.range);
-      slot.values = channel_.start_receive(values.data(), std::ssize(values), server, far_tags::kValues);
+      slot.values = link.start_receive(values);
       bytes_ += std::ssize(values);
     }
   }

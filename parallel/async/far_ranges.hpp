@@ -4,12 +4,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "tugline/parallel/async/far_messages.hpp"
+#include "tugline/parallel/segment_link.hpp"
 
 namespace tugline {
 
@@ -54,7 +56,7 @@ class FarRanges {
 
   Communicator& channel_;
   std::vector<int> servers_;
-  std::vector<int> asked_servers_;   // each once
+  std::map<int, SegmentLink> links_;   // per server
   Memory memory_;
   std::vector<Slot> slots_;          // per range
   int busy_ = 0;

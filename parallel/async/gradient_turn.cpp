@@ -100,7 +100,6 @@ bool GradientTurn::advance_far() {
     if (options_.repeated.applied != nullptr) push_.version = (*options_.repeated.applied)[index];
     request.what = FarRequest::What::give;
     request.dropped = options_.dropped;
-    request.brings = options_.reads;   // early; it is read later, as here
     request.push = push_;
     far.ask(request);
     return true;

@@ -34,6 +34,7 @@ bool RangeDesk::advance() {
 
 bool RangeDesk::serve() {
   bool moved = take_requests();
+  for (auto& [worker, link] : links_) moved = link.progress() || moved;
   moved = give_what_has_come() || moved;
   for (int range = 0; range < ranges_.num_ranges(); ++range) moved = answer_range(range) || moved;
   return send_replies() || moved;
@@ -49,6 +50,8 @@ bool RangeDesk::take_requests() {
   return true;
 }
 
+SegmentLink& RangeDesk::link(int worker) { return links_.try_emplace(worker, channel_, worker, far_tags::kValues, far_tags::kGradient).first->second; }
+
 void RangeDesk::take(int worker) {
   Asked asked{.worker = worker, .request = {}, .gradient = {}};
   FarRequest& request = asked.request;
@@ -63,7 +66,7 @@ void RangeDesk::take(int worker) {
   }
   if (!request.dropped) {
     const auto inbox = options_.inbox(worker, request.range);
-    asked.gradient = channel_.start_receive(inbox.data(), std::ssize(inbox), worker, far_tags::kGradient);
+    asked.gradient = link(worker).start_receive(inbox);
   }
   coming_.push_back(std::move(asked));
 }
@@ -103,7 +106,7 @@ bool RangeDesk::answer(LockedRange& range, const Asked& asked) {
   if (request.what == What::give && range.waits(asked.worker)) return false;
   const std::uint32_t version = range.version();
   if (request.exact && version != request.wanted) return false;
-  const bool brings = request.brings && request.copy != version;
+  const bool brings = request.what != What::give && request.copy != version;
   replies_.push_back({.to = asked.worker,
                       .answer = FarAnswer{request.range, brings, version, asked.applied},
                       .claim = {},
@@ -134,8 +137,7 @@ bool RangeDesk::send_replies() {
       reply.header = channel_.start_send(&reply.claim, sizeof reply.claim, reply.to, far_tags::kClaim);
     }
     if (!reply.snapshot) continue;
-    const auto& values = reply.snapshot->values;
-    reply.values = channel_.start_send(values.data(), std::ssize(values), reply.to, far_tags::kValues);
+    reply.values = link(reply.to).start_send(reply.snapshot->values);
   }
   return std::erase_if(replies_, [](Reply& reply) { return reply.header->test() && (!reply.values || reply.values->test()); }) > 0;
 }

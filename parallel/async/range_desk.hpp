@@ -7,6 +7,7 @@
 #include <exception>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -15,6 +16,7 @@
 #include "tugline/parallel/async/far_messages.hpp"
 #include "tugline/parallel/async/range_access.hpp"
 #include "tugline/parallel/ring/progress_thread.hpp"
+#include "tugline/parallel/segment_link.hpp"
 
 namespace tugline {
 
@@ -78,6 +80,7 @@ class RangeDesk final : public Errand {
 
   bool serve();
   bool take_requests();
+  SegmentLink& link(int worker);
   void take(int worker);
   void answer_claim(int worker, FarRequest::What what);
   bool give_what_has_come();
@@ -90,6 +93,7 @@ class RangeDesk final : public Errand {
   Communicator& channel_;
   RangeAccess& ranges_;
   Options options_;
+  std::map<int, SegmentLink> links_;                    // per worker that has asked
   int first_ = 0;                                       // worker whose request is looked for first
   std::vector<Asked> coming_;                           // their gradients have not arrived yet
   std::vector<std::vector<Asked>> waiting_;             // per range

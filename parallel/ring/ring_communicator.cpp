@@ -19,7 +19,7 @@ bool is_16_bit_float(DType dtype) { return dtype == DType::bfloat16 || dtype == 
 
 }  // namespace
 
-RingCommunicator::RingCommunicator(std::unique_ptr<Communicator> inner, RingOptions options)
+RingCommunicator::RingCommunicator(std::unique_ptr<Communicator> inner, SegmentOptions options)
     : ForwardingCommunicator(std::move(inner)), options_(options), channel_(this->inner().duplicate()) {}
 
 std::unique_ptr<Work> RingCommunicator::start_ring(const RingData& data) {

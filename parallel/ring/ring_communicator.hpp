@@ -14,7 +14,7 @@ namespace tugline {
 class RingCommunicator final : public ForwardingCommunicator {
  public:
   /// Collective. Neighbours are ranks r and r + 1: ranks of one host should follow one another.
-  explicit RingCommunicator(std::unique_ptr<Communicator> inner, RingOptions options = {});
+  explicit RingCommunicator(std::unique_ptr<Communicator> inner, SegmentOptions options = {});
 
   /// The sum of float32 that travels as bfloat16; `residual`, `count` floats that begin as zero, is kept from one sum of the same data to
   /// the next. All ranks get the same values, each representable in bfloat16.
@@ -28,7 +28,7 @@ class RingCommunicator final : public ForwardingCommunicator {
   std::unique_ptr<Communicator> wrap(std::unique_ptr<Communicator> part) override;
   std::unique_ptr<Work> start_ring(const RingData& data);
 
-  RingOptions options_;
+  SegmentOptions options_;
   std::unique_ptr<Communicator> channel_;   // the ring's messages; used by whoever advances them
   int next_tag_ = 0;
   std::shared_ptr<ScratchPool> scratch_ = std::make_shared<ScratchPool>();

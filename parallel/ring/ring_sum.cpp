@@ -27,7 +27,7 @@ void ScratchPool::give_back(std::vector<std::byte> memory) {
   free_.push_back(std::move(memory));
 }
 
-RingSum::RingSum(Communicator& channel, int tag, const RingData& data, const RingOptions& options, std::shared_ptr<ScratchPool> pool)
+RingSum::RingSum(Communicator& channel, int tag, const RingData& data, const SegmentOptions& options, std::shared_ptr<ScratchPool> pool)
     : channel_(channel), tag_(tag), rank_(channel.rank()), size_(channel.size()), data_(static_cast<std::byte*>(data.data)),
       count_(data.count), element_bytes_(static_cast<std::int64_t>(size_of(data.dtype))),
       wire_bytes_(data.residual != nullptr ? 2 : element_bytes_),

@@ -11,15 +11,9 @@
 #include "tugline/core/dtype.hpp"
 #include "tugline/parallel/communicator.hpp"
 #include "tugline/parallel/ring/progress_thread.hpp"
+#include "tugline/parallel/segment_link.hpp"
 
 namespace tugline {
-
-/// Messages just below what Open MPI sends over TCP without asking (64 KiB with its header): longer ones wait for an answer that queues
-/// behind the other direction's data, and two hosts then get half of their link.
-struct RingOptions {
-  std::int64_t segment_bytes = 60 << 10;   ///< of one message
-  int in_flight = 8;                       ///< messages under way at a time, each way
-};
 
 /// `count` elements that become their sum over all ranks, in place.
 struct RingData {
@@ -49,7 +43,7 @@ class ScratchPool {
 class RingSum final : public Errand {
  public:
   /// `channel` has at least 2 ranks, and no other messages with `tag` under way.
-  RingSum(Communicator& channel, int tag, const RingData& data, const RingOptions& options, std::shared_ptr<ScratchPool> pool);
+  RingSum(Communicator& channel, int tag, const RingData& data, const SegmentOptions& options, std::shared_ptr<ScratchPool> pool);
   ~RingSum() override;
 
   bool advance() override;

@@ -18,7 +18,7 @@ namespace tugline {
 namespace {
 
 /// Segments of a few elements and hardly any under way: what goes wrong between segments goes wrong here.
-constexpr RingOptions kTiny{.segment_bytes = 64, .in_flight = 2};
+constexpr SegmentOptions kTiny{.segment_bytes = 64, .in_flight = 2};
 
 bool same_on_all_ranks(Communicator& communicator, const std::vector<float>& values) {
   std::vector<float> all(values.size() * static_cast<std::size_t>(communicator.size()));
