@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "tugline/core/error.hpp"
 #include "tugline/parallel/communicator.hpp"
 
@@ -21,7 +23,8 @@ class SegmentLink::Waiting final : public Work {
     }
   }
   bool test() override {
-    if (lane_.done < end_) link_.progress();
+    if (lane_.done >= end_) return true;
+    link_.progress();
     return lane_.done >= end_;
   }
   void wait() override {
@@ -35,7 +38,9 @@ class SegmentLink::Waiting final : public Work {
 };
 
 SegmentLink::SegmentLink(Communicator& channel, int peer, int send_tag, int receive_tag, SegmentOptions options)
-    : channel_(channel), peer_(peer), send_tag_(send_tag), receive_tag_(receive_tag), options_(options) {}
+    : channel_(channel), peer_(peer), send_tag_(send_tag), receive_tag_(receive_tag), options_(options) {
+  if (options_.segment_bytes < 1 || options_.in_flight < 1) throw Error("a link needs segments of a byte or more, one or more under way");
+}
 SegmentLink::~SegmentLink() = default;
 
 std::unique_ptr<Work> SegmentLink::start_send(std::span<const std::byte> data) {
@@ -47,14 +52,24 @@ std::unique_ptr<Work> SegmentLink::start_receive(std::span<std::byte> data) { re
 std::unique_ptr<Work> SegmentLink::add(Lane& lane, std::span<std::byte> data) {
   if (!data.empty()) lane.waiting.push_back(data);
   lane.promised += std::ssize(data);
-  auto work = std::make_unique<Waiting>(*this, lane);
-  advance(lane);
-  return work;
+  advance_or_break(lane);
+  return std::make_unique<Waiting>(*this, lane);
 }
 
 bool SegmentLink::progress() {
-  const bool sent = advance(sends_);
-  return advance(receives_) || sent;
+  const bool sent = advance_or_break(sends_);
+  return advance_or_break(receives_) || sent;
+}
+
+/// MPI forgets a request that has failed: asked again, it would count as done.
+bool SegmentLink::advance_or_break(Lane& lane) {
+  if (broken_) throw CommError(fmt::format("what goes to rank {} or comes from it has failed before", peer_));
+  try {
+    return advance(lane);
+  } catch (...) {
+    broken_ = true;
+    throw;
+  }
 }
 
 bool SegmentLink::advance(Lane& lane) {

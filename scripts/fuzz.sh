@@ -29,25 +29,28 @@ export ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:pr
 # fuzz TARGET: one line about it.
 fuzz() {
   local target=$1 program=build/fuzz/tests/fuzz_$1 log=$work/$1.log crashes=build/fuzz/crashes/$1 own=build/fuzz/corpus/$1 found="" more=()
+  local end=$((SECONDS + seconds)) stalls=0
   mkdir -p "$own" "$crashes"
   [ ! -f "tests/fuzz/dictionaries/$target.dict" ] || more=(-dict="tests/fuzz/dictionaries/$target.dict")
-  if ! "$program" "${limits[@]}" "${more[@]}" -max_len=4096 -max_total_time="$seconds" -print_final_stats=1 \
-      -artifact_prefix="$crashes/" "$own" "tests/fuzz/corpus/$target" >"$log" 2>&1; then
+  while [ "$SECONDS" -lt "$end" ]; do
+    "$program" "${limits[@]}" "${more[@]}" -max_len=4096 -max_total_time=$((end - SECONDS)) -print_final_stats=1 \
+      -artifact_prefix="$crashes/" "$own" "tests/fuzz/corpus/$target" >>"$log" 2>&1 && break
     found=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
-    # On a machine that stands still for a second all inputs seem slow.
+    # On a machine that stands still for a second all inputs seem slow: go on.
     if [[ $found == */timeout-* ]] && "$program" "${limits[@]}" "$found" >/dev/null 2>&1; then
       rm "$found"
-      found=stall
+      found="" stalls=$((stalls + 1))
+      continue
     fi
     found=${found:-no input was written}
-  fi
+    break
+  done
   local runs coverage corpus result=ok
-  runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+  runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | awk '{ sum += $1 } END { print sum }')
   coverage=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)
   corpus=$(sed -n 's/.* corp: \([0-9]*\).*/\1/p' "$log" | tail -n 1)
   case $found in
-    "") ;;
-    stall) result="ok, cut short by a machine that stood still" ;;
+    "") [ "$stalls" = 0 ] || result="ok, though the machine stood still $stalls times" ;;
     *) result="FAILED: $found" ;;
   esac
   printf '%-12s runs %9s  cov %6s  corpus %5s  %s\n' "$target" "${runs:--}" "${coverage:--}" "${corpus:--}" "$result"

@@ -36,6 +36,7 @@ std::unique_ptr<Strategy> make_async_strategy(const StrategyParts& parts, const 
   options.staleness = async.staleness;
   options.pieces_per_step = async.pieces;
   options.local_steps = async.local_steps;
+  options.servers = async.servers;
   options.staleness_power = async.staleness_power;
   options.hosts = parts.world.hosts();
   options.meet_after = parts.meet_after;

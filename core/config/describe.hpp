@@ -30,7 +30,7 @@ BOOST_DESCRIBE_STRUCT(CheckpointConfig, (), (every_steps, every_epochs, every_mi
 BOOST_DESCRIBE_STRUCT(BalanceConfig, (),
                       (mode, weights, host_weights, main_fraction, unit, min_share, max_share, dead_band, replay))
 BOOST_DESCRIBE_STRUCT(LocalConfig, (), (steps, sync_steps, outer_lr, outer_momentum, state))
-BOOST_DESCRIBE_STRUCT(AsyncConfig, (), (staleness, pieces, local_steps, staleness_power, replay))
+BOOST_DESCRIBE_STRUCT(AsyncConfig, (), (staleness, pieces, local_steps, servers, staleness_power, replay))
 BOOST_DESCRIBE_STRUCT(ParallelConfig, (),
                       (strategy, local, async, backend, bucket_mib, shared_memory, all_reduce, wire, shards, check_every, balance, threads, hang_seconds, debug))
 BOOST_DESCRIBE_STRUCT(OverfitConfig, (), (samples, target, loss, steps, hold, eval_every))

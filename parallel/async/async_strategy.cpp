@@ -4,9 +4,12 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <deque>
 #include <limits>
+#include <set>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -29,9 +32,10 @@ namespace {
 constexpr int kRecordTag = 21;
 constexpr std::uint32_t kOwn = std::numeric_limits<std::uint32_t>::max();   // the version of values that nobody else has
 constexpr std::int64_t kMostStepsApart = 1000;   // between meetings: until then rank 0 keeps what each piece was
+constexpr std::chrono::milliseconds kServerNap{1};
 constexpr double kLeastSpeedRatio = 2, kMostSpeedRatio = 16;   // that a bound of its own allows for
 
-void require_same_run(const RecordedUpdates& recorded, const UpdatePlan& here, const StepPlan& plan) {
+void require_same_run(const RecordedUpdates& recorded, const UpdatePlan& here, int workers, const StepPlan& plan) {
   const auto refuse = [](const std::string& what) { throw AgreedError(ExitCode::config, "parallel.async.replay: " + what); };
   const auto describe = [](const UpdatePlan& cut) {
     return fmt::format("{} pieces per step of {} parts, and {} ranges of parameters", cut.pieces_per_step, cut.local_steps, cut.ranges);
@@ -40,10 +44,26 @@ void require_same_run(const RecordedUpdates& recorded, const UpdatePlan& here, c
   if (static_cast<const UpdatePlan&>(recorded) != here) {
     refuse(fmt::format("the recorded run had {}; this one has {}: use its config", describe(recorded), describe(here)));
   }
+  for (const auto& [number, record] : recorded.pieces) {
+    if (record.rank >= workers) refuse(fmt::format("rank {} computed in the recorded run, and is one of parallel.async.servers here", record.rank));
+  }
   const std::int64_t pieces = plan.total_steps * here.pieces_per_step;
   if (std::ssize(recorded.pieces) != pieces || recorded.pieces.rbegin()->first + 1 != std::ssize(recorded.pieces)) {
     refuse(fmt::format("the recorded run has {} pieces, and this one {}: it must have been finished, with this config", recorded.pieces.size(), pieces));
   }
+}
+
+/// The first ranks. Throws AgreedError.
+int workers_of(int ranks, const AsyncOptions& options) {
+  if (options.servers == 0) return ranks;
+  const auto refuse = [&](const std::string& why) {
+    throw AgreedError(ExitCode::config, fmt::format("parallel.async.servers {}: {}", options.servers, why));
+  };
+  if (options.servers >= ranks) refuse(fmt::format("of {} ranks, at least one must compute", ranks));
+  if (std::set<std::string>(options.hosts.begin(), options.hosts.end()).size() < 2) {
+    refuse("ranks of one host keep the parameters in memory that they share, and need no server; set it to 0");
+  }
+  return ranks - static_cast<int>(options.servers);
 }
 
 /// Of two parts of a piece.
@@ -65,7 +85,7 @@ struct AsyncStrategy::Impl {
   AsyncOptions options;
   Schedule schedule;
   const Clock& clock;
-  int rank, size;
+  int rank, size, workers;
   std::int64_t pieces_per_step, staleness;
   std::vector<RangeScript> scripts;            // of the repeated run, per range
   std::deque<std::int64_t> recorded;           // pieces that this rank had there and has not claimed yet
@@ -93,11 +113,11 @@ struct AsyncStrategy::Impl {
   Impl(Communicator& messages_in, Communicator& control_in, Arena& arena_in, Optimizer& optimizer, std::vector<at::Tensor> common,
        const Schedule& schedule_in, StepPlan plan_in, AsyncOptions options_in, const Clock& clock_in)
       : messages(messages_in), control(control_in), arena(arena_in), plan(plan_in), options(std::move(options_in)), schedule(schedule_in), clock(clock_in),
-        rank(control_in.rank()), size(control_in.size()),
-        pieces_per_step(options.pieces_per_step > 0 && options.staleness != 0 ? options.pieces_per_step : size),
+        rank(control_in.rank()), size(control_in.size()), workers(workers_of(size, options)),
+        pieces_per_step(options.pieces_per_step > 0 && options.staleness != 0 ? options.pieces_per_step : workers),
         staleness(options.staleness.value_or(bound_for(kLeastSpeedRatio))), hooks(arena_in, [](int) {}),
         ranges(control_in, arena_in, optimizer, common, schedule_in,
-               {options.node, options.hosts, static_cast<int>(pieces_per_step), options.staleness == 0, options.staleness_power, options.clip_value,
+               {options.node, options.hosts, size - workers, static_cast<int>(pieces_per_step), options.staleness == 0, options.staleness_power, options.clip_value,
                 repeat_recorded()}, clock_in),
         book(plan_in, schedule_in, {size, static_cast<int>(pieces_per_step), options.staleness_power, options.first_step}),
         copies(arena_in.buckets().size(), 0) {
@@ -111,7 +131,7 @@ struct AsyncStrategy::Impl {
   }
 
   std::int64_t bound_for(double speed_ratio) const {
-    return std::max<std::int64_t>(1, (size - 1) * std::llround(std::ceil(std::clamp(speed_ratio, kLeastSpeedRatio, kMostSpeedRatio))));
+    return std::max<std::int64_t>(1, (workers - 1) * std::llround(std::ceil(std::clamp(speed_ratio, kLeastSpeedRatio, kMostSpeedRatio))));
   }
   UpdatePlan cut() const {
     return {size, static_cast<int>(pieces_per_step), static_cast<int>(arena.buckets().size()), static_cast<int>(options.local_steps)};
@@ -141,7 +161,7 @@ AsyncStrategy::~AsyncStrategy() = default;
 /// Null in a run of its own.
 const std::vector<RangeScript>* AsyncStrategy::Impl::repeat_recorded() {
   if (!options.repeat) return nullptr;
-  require_same_run(*options.repeat, cut(), plan);
+  require_same_run(*options.repeat, cut(), workers, plan);
   agree(control, [&] { options.repeat = std::make_shared<RecordedUpdates>(options.repeat->from(options.first_step)); });
   scripts = options.repeat->scripts();
   for (const auto& [number, record] : options.repeat->pieces) {
@@ -164,6 +184,7 @@ std::int64_t AsyncStrategy::Impl::next_meeting(std::int64_t step) const {
 }
 
 std::optional<std::int64_t> AsyncStrategy::Impl::claim() {
+  if (rank >= workers) return std::nullopt;
   if (!options.repeat) return ranges.claim();
   if (recorded.empty() || recorded.front() >= ranges.end_step() * pieces_per_step) return std::nullopt;
   const std::int64_t piece = recorded.front();
@@ -372,7 +393,12 @@ void AsyncStrategy::Impl::meet(StepFacts& facts) {
   };
   const Request mine{static_cast<double>(stop), static_cast<double>(save)};
   std::vector<Request> all(static_cast<std::size_t>(size));
-  control.all_gather(&mine, sizeof mine, all.data());   // from here on nobody works
+  const auto gathered = control.start_all_gather(&mine, sizeof mine, all.data());
+  while (rank >= workers && !gathered->test()) {   // for long, with the core left to the thread that serves
+    ranges.check();
+    std::this_thread::sleep_for(kServerNap);
+  }
+  gathered->wait();   // from here on nobody works
   for (const Request& request : all) {
     facts.stop = std::max(facts.stop, static_cast<StopReason>(request.stop));
     facts.save = facts.save || request.save != 0;

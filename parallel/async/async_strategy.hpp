@@ -27,8 +27,9 @@ struct AsyncOptions {
   /// How stale a gradient may be: updates of the same range between its read and its own. Unset: as many as lets every other rank finish
   /// as many pieces as it can while the slowest computes one, at least two each.
   std::optional<std::int64_t> staleness;
-  std::int64_t pieces_per_step = 0;   ///< parts of the global batch; 0: one per rank. With a bound of 0 always one per rank.
+  std::int64_t pieces_per_step = 0;   ///< parts of the global batch; 0: one per worker. With a bound of 0 always one per worker.
   std::int64_t local_steps = 1;       ///< a piece is computed in so many parts, each after a step on this rank's own copy with the part before
+  std::int64_t servers = 0;           ///< ranks, the last ones, that are no workers but keep the parameters for others; 0: see below
   double staleness_power = 0;         ///< an update that is stale by s is multiplied by (1 + s / pieces_per_step) ^ -power
   double clip_norm = 0;               ///< of each piece's own gradient; 0: off
   double clip_value = 0;              ///< 0: off
@@ -45,7 +46,7 @@ struct AsyncOptions {
 /// into pieces, which go to whichever rank is free: that is all the load balancing there is. A rank computes on a copy of the
 /// parameters, then pushes its gradient, range by range, to where all ranks have them in common, where it is applied at once unless that would leave
 /// somebody computing on parameters that are older than the bound allows (RangeLedger); then it is applied with those that it waits for. Each
-/// host keeps a part of the ranges, and serves it to the others by messages.
+/// host keeps a part of the ranges, or each host with one of `servers`, and serves it to the others by messages.
 ///
 /// An update counts as the part of a step that its samples are of the global batch: learning rate, momentum and averages go as far over a
 /// global batch as in a synchronous step (Update::fraction). With a bound of 0 all pieces of a step are one update: bit for bit what
@@ -55,7 +56,7 @@ class AsyncStrategy final : public Strategy {
  public:
   /// Everything must outlive the strategy. `optimizer` steps `common` (make_optimizer), which is memory of all ranks made by arena.like(), and so
   /// are its slots; the arena's values are each rank's own, equal on all. Collective. Messages go over `messages`, agreement over
-  /// `control`. Throws AgreedError when `repeat` does not fit.
+  /// `control`. Throws AgreedError when `repeat` or `servers` does not fit.
   AsyncStrategy(Communicator& messages, Communicator& control, Arena& arena, Optimizer& optimizer, std::vector<at::Tensor> common,
                 Schedule schedule, StepPlan plan, AsyncOptions options, const Clock& clock = Clock::steady());
   ~AsyncStrategy() override;

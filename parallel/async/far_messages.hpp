@@ -6,19 +6,21 @@
 #include <cstdint>
 
 #include "tugline/parallel/async/range_ledger.hpp"
+#include "tugline/parallel/segment_link.hpp"
 
 namespace tugline {
 
 struct FarRequest {
   enum class What : std::int32_t {
     give,       ///< a gradient, or that there is none; answered when it is applied. The gradient follows, unless it is dropped
-    read,       ///< the worker computes on what the answer brings, the values where its copy is of an older version
-    fetch,      ///< the same, but it is all the worker wants
+    read,       ///< the worker computes on what the answer brings
+    fetch,      ///< the answer is all it wants
     claim, close, end_step   ///< of the piece cursor
   };
   What what = What::give;
   std::int32_t range = 0;
   bool dropped = false;
+  bool brings = true;              ///< the answer is to bring the values, where the worker's copy is of an older version
   bool exact = false;              ///< no version but `wanted` will do, and it is waited for
   std::int32_t staleness = 0;      ///< the present bound
   std::uint32_t copy = 0;          ///< the version that the worker has
@@ -42,5 +44,8 @@ struct FarClaim {
 namespace far_tags {
 constexpr int kRequest = 1, kGradient = 2, kAnswer = 3, kValues = 4, kClaim = 5;
 }  // namespace far_tags
+
+/// Enough for a link to stay busy while a range is applied.
+constexpr SegmentOptions kFarSegments{.in_flight = 32};
 
 }  // namespace tugline

@@ -21,7 +21,7 @@ struct FarRanges::Slot {
 FarRanges::FarRanges(Communicator& channel, std::vector<int> servers, Memory memory)
     : channel_(channel), servers_(std::move(servers)), memory_(std::move(memory)), slots_(servers_.size()) {
   for (const int server : servers_) {
-    if (server >= 0) links_.try_emplace(server, channel_, server, far_tags::kGradient, far_tags::kValues);
+    if (server >= 0) links_.try_emplace(server, channel_, server, far_tags::kGradient, far_tags::kValues, kFarSegments);
   }
 }
 FarRanges::~FarRanges() = default;

@@ -100,6 +100,7 @@ bool GradientTurn::advance_far() {
     if (options_.repeated.applied != nullptr) push_.version = (*options_.repeated.applied)[index];
     request.what = FarRequest::What::give;
     request.dropped = options_.dropped;
+    request.brings = options_.reads && options_.staleness == 0;   // nothing follows before this worker's next gradient; else it may be sent in vain
     request.push = push_;
     far.ask(request);
     return true;

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "tugline/core/error.hpp"
@@ -29,7 +30,7 @@ std::vector<int> numbers_of(const std::vector<std::string>& hosts, int ranks) {
 }
 
 /// Neighbouring ranges stay together, so that what a host keeps of a flat is one piece; by their bytes, to each about as many.
-std::vector<int> keepers_of(const Arena& arena, int hosts) {
+std::vector<int> keepers_of(const Arena& arena, const std::vector<int>& hosts) {
   const auto bytes_of = [&](const Arena::Bucket& bucket) {
     return static_cast<double>(bucket.range.size()) * static_cast<double>(arena.flats()[static_cast<std::size_t>(bucket.range.buffer)].values.element_size());
   };
@@ -38,7 +39,8 @@ std::vector<int> keepers_of(const Arena& arena, int hosts) {
   std::vector<int> keepers;
   for (const auto& bucket : arena.buckets()) {
     const double bytes = bytes_of(bucket);
-    keepers.push_back(std::min(hosts - 1, static_cast<int>((before + bytes / 2) / all * hosts)));
+    const auto number = static_cast<std::size_t>((before + bytes / 2) / all * static_cast<double>(hosts.size()));
+    keepers.push_back(hosts[std::min(hosts.size() - 1, number)]);
     before += bytes;
   }
   return keepers;
@@ -53,7 +55,18 @@ JobRanges::JobRanges(Communicator& control, Arena& arena, Optimizer& optimizer, 
   for (int rank = 0; rank < control.size(); ++rank) {
     if (host_of_[static_cast<std::size_t>(rank)] == std::ssize(first_ranks_)) first_ranks_.push_back(rank);
   }
-  keepers_ = keepers_of(arena, static_cast<int>(first_ranks_.size()));
+  std::vector<int> keeping_hosts;
+  serving_ranks_ = first_ranks_;
+  for (int rank = control.size() - 1; rank >= control.size() - options_.servers; --rank) {
+    const int host = host_of_[static_cast<std::size_t>(rank)];
+    serving_ranks_[static_cast<std::size_t>(host)] = rank;
+    if (std::find(keeping_hosts.begin(), keeping_hosts.end(), host) == keeping_hosts.end()) keeping_hosts.insert(keeping_hosts.begin(), host);
+  }
+  if (options_.servers == 0) {
+    keeping_hosts.resize(first_ranks_.size());
+    std::iota(keeping_hosts.begin(), keeping_hosts.end(), 0);
+  }
+  keepers_ = keepers_of(arena, keeping_hosts);
   here_.emplace(arena, optimizer, common, schedule,
                 SharedRangesOptions{options_.node, host_of_, control.rank(), kept_ranges(), options_.pieces_per_step, options_.in_turns,
                                     options_.staleness_power, options_.clip_value}, clock);
@@ -79,20 +92,21 @@ void JobRanges::serve() {
   channel_ = control_.duplicate();
   const int rank = control_.rank();
   std::vector<int> servers;
-  for (const int keeper : keepers_) servers.push_back(keeper == host_ ? -1 : first_ranks_[static_cast<std::size_t>(keeper)]);
+  for (const int keeper : keepers_) servers.push_back(keeper == host_ ? -1 : serving_ranks_[static_cast<std::size_t>(keeper)]);
   const auto values_of = [this](int range) {   // this rank's own
     const Range& whole = arena_.buckets()[static_cast<std::size_t>(range)].range;
     const at::Tensor flat = arena_.values(whole);
     return std::span(static_cast<std::byte*>(flat.data_ptr()), flat.nbytes());
   };
   far_.emplace(*channel_, std::move(servers), FarRanges::Memory{[this, rank](int range) { return here_->gradient(rank, range); }, values_of});
-  if (host_ != 0) far_cursor_.emplace(*channel_, first_ranks_.front());
-  if (rank != first_ranks_[static_cast<std::size_t>(host_)]) return;
+  if (host_ != 0) far_cursor_.emplace(*channel_, serving_ranks_.front());
+  if (rank != serving_ranks_[static_cast<std::size_t>(host_)]) return;
+  if (host_ != 0 && std::find(keepers_.begin(), keepers_.end(), host_) == keepers_.end()) return;   // nobody will ask
   RangeDesk::Options desk;
   desk.inbox = [this, keeper = here_->inboxes()](int worker, int range) { return here_->gradient(worker, range); };   // may outlive this in the end
   desk.values = [this](int range) { return here_->values(range); };
   desk.scripts = options_.scripts;
-  if (rank == 0) desk.cursor = {[this](int worker) { return here_->claim(worker); }, [this] { here_->close(); }, [this] { return here_->end_step(); }};
+  if (host_ == 0) desk.cursor = {[this](int worker) { return here_->claim(worker); }, [this] { here_->close(); }, [this] { return here_->end_step(); }};
   desk.failed = [this, rank](const std::exception& error) {   // the others would wait for answers
     log::error("[rank {}] while it served parameters to other hosts: {}", rank, error.what());
     control_.abort(static_cast<int>(ExitCode::internal));
@@ -103,7 +117,7 @@ void JobRanges::serve() {
 void JobRanges::run(GradientTurn& turn) {
   while (!turn.done()) {
     if (turn.advance() || turn.done()) continue;
-    if (server_) server_->check();
+    check();
     if (turn.must_poll()) {
       sched_yield();
     } else {

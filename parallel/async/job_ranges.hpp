@@ -14,13 +14,15 @@
 
 namespace tugline {
 
-/// The common parameters of a whole job: each host keeps a part of the ranges, in memory that its ranks share, and serves it to the others by
-/// messages; the first host hands out the pieces. One thread per rank, and on the first rank of each of several hosts one that serves.
+/// The common parameters of a whole job: each host, or each that has one of the servers, keeps a part of the ranges, in memory that its ranks share, and serves it to the others by
+/// messages; the first host hands out the pieces. One thread per rank, and on one rank of each host that serves others another: on its first server, or
+/// where there is none, on its first rank.
 class JobRanges {
  public:
   struct Options {
     std::shared_ptr<NodeTeam> node;               ///< the ranks of this host; null: there is only this rank
     std::vector<std::string> hosts;               ///< one name per rank; empty: there is one host
+    int servers = 0;                              ///< ranks, the last ones, whose hosts alone keep ranges; 0: all hosts do
     int pieces_per_step = 1;
     bool in_turns = false;
     double staleness_power = 0, clip_value = 0;   ///< see SharedRangesOptions
@@ -37,6 +39,10 @@ class JobRanges {
   FarRanges* far() { return far_ ? &*far_ : nullptr; }   ///< for turns; null where there is one host
   /// Takes all steps of `turn`, and waits where it must.
   void run(GradientTurn& turn);
+  /// Throws what has ended this rank's server, if anything has.
+  void check() {
+    if (server_) server_->check();
+  }
   std::optional<std::int64_t> claim();
   void close();
   std::int64_t end_step();
@@ -63,12 +69,13 @@ class JobRanges {
   std::vector<int> host_of_;                // per rank
   int host_ = 0;                            // this rank's
   std::vector<int> first_ranks_;            // per host
+  std::vector<int> serving_ranks_;          // per host: runs its server, if it needs one
   std::vector<int> keepers_;                // per range: its host
   std::optional<SharedRanges> here_;
   std::unique_ptr<Communicator> channel_;   // of far ranges and servers
   std::optional<FarRanges> far_;
   std::optional<FarCursor> far_cursor_;     // on other hosts than the first
-  std::optional<RangeServer> server_;       // on the first rank of each host
+  std::optional<RangeServer> server_;
 };
 
 }  // namespace tugline

@@ -29,7 +29,7 @@ void PieceCursor::close() {
 std::optional<std::int64_t> PieceCursor::claim(int worker) {
   const std::int64_t piece = in_turns_ ? turns_[worker] : head_->next;
   if (piece >= head_->end) return std::nullopt;
-  turns_[worker] += size_;
+  turns_[worker] += pieces_per_step_;
   head_->next = std::max(head_->next, piece + 1);
   return piece;
 }

@@ -12,7 +12,7 @@ namespace tugline {
 class PieceCursor {
  public:
   static std::size_t bytes(int workers);
-  /// `in_turns`: piece number n is for worker n mod workers, however busy that is; else for who asks first.
+  /// `in_turns`: piece number n is for worker n mod pieces_per_step, however busy that is; else for who asks first.
   PieceCursor(void* memory, int workers, int pieces_per_step, bool in_turns);
 
   /// Nobody works: pieces from the first of `step` on, up to the last of the step before `end`.

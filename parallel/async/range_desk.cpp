@@ -34,10 +34,16 @@ bool RangeDesk::advance() {
 
 bool RangeDesk::serve() {
   bool moved = take_requests();
-  for (auto& [worker, link] : links_) moved = link.progress() || moved;
+  moved = progress_links() || moved;
   moved = give_what_has_come() || moved;
   for (int range = 0; range < ranges_.num_ranges(); ++range) moved = answer_range(range) || moved;
   return send_replies() || moved;
+}
+
+bool RangeDesk::progress_links() {
+  bool moved = false;
+  for (auto& [worker, link] : links_) moved = link.progress() || moved;
+  return moved;
 }
 
 bool RangeDesk::take_requests() {
@@ -50,7 +56,7 @@ bool RangeDesk::take_requests() {
   return true;
 }
 
-SegmentLink& RangeDesk::link(int worker) { return links_.try_emplace(worker, channel_, worker, far_tags::kValues, far_tags::kGradient).first->second; }
+SegmentLink& RangeDesk::link(int worker) { return links_.try_emplace(worker, channel_, worker, far_tags::kValues, far_tags::kGradient, kFarSegments).first->second; }
 
 void RangeDesk::take(int worker) {
   Asked asked{.worker = worker, .request = {}, .gradient = {}};
@@ -86,9 +92,12 @@ bool RangeDesk::give_what_has_come() {
     if (asked.gradient && !asked.gradient->test()) return false;
     asked.gradient.reset();
     const FarRequest& request = asked.request;
-    LockedRange range(ranges_, request.range);
-    asked.applied = range.give(asked.worker, request.push, request.dropped, request.staleness);
-    range.apply_ready(rule_of(request));
+    {
+      LockedRange range(ranges_, request.range);
+      asked.applied = range.give(asked.worker, request.push, request.dropped, request.staleness);
+      range.apply_ready(rule_of(request));
+    }
+    progress_links();
     waiting_[static_cast<std::size_t>(request.range)].push_back(std::move(asked));
     return true;
   }) > 0;
@@ -106,7 +115,7 @@ bool RangeDesk::answer(LockedRange& range, const Asked& asked) {
   if (request.what == What::give && range.waits(asked.worker)) return false;
   const std::uint32_t version = range.version();
   if (request.exact && version != request.wanted) return false;
-  const bool brings = request.what != What::give && request.copy != version;
+  const bool brings = request.brings && request.copy != version;
   replies_.push_back({.to = asked.worker,
                       .answer = FarAnswer{request.range, brings, version, asked.applied},
                       .claim = {},

@@ -81,6 +81,7 @@ class RangeDesk final : public Errand {
   bool serve();
   bool take_requests();
   SegmentLink& link(int worker);
+  bool progress_links();
   void take(int worker);
   void answer_claim(int worker, FarRequest::What what);
   bool give_what_has_come();

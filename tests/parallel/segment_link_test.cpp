@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "tugline/core/error.hpp"
 #include "tugline/parallel/forwarding_communicator.hpp"
 #include "tugline/parallel/threads/thread_team.hpp"
 
@@ -31,21 +32,24 @@ class Counting final : public ForwardingCommunicator {
   };
   Count sends, receives;
   std::int64_t longest = 0;
+  int allowed = -1;   // so many more, and then an error
 
  private:
   class Counted final : public Work {
    public:
     Counted(std::unique_ptr<Work> work, Count& count) : work_(std::move(work)), count_(count) { count.most = std::max(count.most, ++count.now); }
     ~Counted() override { --count_.now; }
-    bool test() override { return work_->test(); }
+    bool test() override { return --pause_ < 0 && work_->test(); }   // not before it is asked for the third time
     void wait() override { work_->wait(); }
 
    private:
     std::unique_ptr<Work> work_;
     Count& count_;
+    int pause_ = 2;
   };
   std::unique_ptr<Work> counted(std::unique_ptr<Work> work, std::int64_t bytes, Count& count) {
     longest = std::max(longest, bytes);
+    if (allowed-- == 0) throw CommError("the cable is out");
     return std::make_unique<Counted>(std::move(work), count);
   }
 };
@@ -88,11 +92,28 @@ TEST(SegmentLink, MessagesOfAnySizeArriveInOrderAndFewSegmentsAreUnderWay) {
       while (sends.size() < kMessages) sends.push_back(link.start_send(sent[sends.size()]));
       sends.clear();   // waits
       EXPECT_EQ(counting.longest, kTiny.segment_bytes);
-      EXPECT_LE(counting.sends.most, kTiny.in_flight);
+      EXPECT_EQ(counting.sends.most, kTiny.in_flight);
       EXPECT_EQ(counting.receives.most, kTiny.in_flight);
       EXPECT_EQ(counting.sends.now + counting.receives.now, 0);
     });
   }
+}
+
+TEST(SegmentLink, AfterAnErrorNothingIsDoneAndNobodyWaits) {
+  run_thread_team(2, [](std::unique_ptr<Communicator> communicator) {
+    if (communicator->rank() == 1) return;
+    Counting counting(std::move(communicator));
+    SegmentLink link(counting, 1, 1, 2, kTiny);
+    std::vector<std::byte> bytes(1000);
+    counting.allowed = 5;
+    const auto whole = link.start_send(std::span(bytes).first(64));
+    while (!whole->test()) {}
+    const auto work = link.start_send(bytes);
+    EXPECT_THROW(while (!work->test()) {}, CommError);
+    EXPECT_THROW(work->test(), CommError);
+    EXPECT_THROW(link.start_send(bytes), CommError);
+    EXPECT_TRUE(whole->test());
+  });
 }
 
 }  // namespace

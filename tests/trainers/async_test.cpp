@@ -225,6 +225,47 @@ TEST_F(AsyncTest, ARecordRepeatsTheRunToTheBitAndSoDoesOneProcess) {
   }
 }
 
+/// Ranks that keep the parameters for the others change who computes, and nothing else.
+TEST_F(AsyncTest, ServersComputeNothing) {
+  config_.train.epochs = 4;
+  const auto refused = [&](std::int64_t servers, const std::string& why) {
+    config_.parallel.async.servers = servers;
+    try {
+      train({.folder = "refused"});
+      ADD_FAILURE() << servers;
+    } catch (const AgreedError& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr(why));
+    }
+  };
+  refused(world_.size(), "at least one must compute");
+  if (world_.num_hosts() == 1) {
+    if (world_.size() > 1) refused(1, "need no server");
+    return;
+  }
+  for (int servers = 1; servers < world_.size(); ++servers) {
+    for (const std::int64_t bound : {0, 2}) {
+      config_.parallel.async.servers = servers;
+      config_.parallel.async.staleness = bound;
+      config_.parallel.async.pieces = bound == 0 ? 0 : 5;
+      const std::string name = fmt::format("{}servers{}", servers, bound);
+      const Outcome once = record({.folder = name});
+      EXPECT_TRUE(repeat(name).bits == once.bits) << name;
+      EXPECT_TRUE(oracle(name) == once.bits) << name;
+      EXPECT_LT(once.result.train.loss, once.steps.front().loss) << name;
+      for (const auto& step : once.steps) {
+        for (int rank = world_.size() - servers; rank < world_.size(); ++rank) EXPECT_EQ(step.ranks[static_cast<std::size_t>(rank)].samples, 0) << name;
+      }
+      if (servers > 1 || bound == 0) continue;
+      config_.parallel.async.servers = 2;
+      config_.parallel.async.replay = folder_ / name;
+      if (world_.size() > 2) {
+        EXPECT_THROW(train({.folder = "other"}), AgreedError);
+      }
+      config_.parallel.async.replay.clear();
+    }
+  }
+}
+
 /// A piece of several local steps is as repeatable as one; and it is another run than one without them.
 TEST_F(AsyncTest, LocalStepsAreRepeatedToo) {
   config_.data.batch = 20;
