@@ -24,6 +24,7 @@ mpirun="mpirun -q --oversubscribe --bind-to none"
 work=$(mktemp -d) failures=0
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
+export TMPDIR=$work   # what others leave meanwhile is not counted
 
 echo "faults: seed $seed, $("$tugline" --version), $(mpirun --version | head -1)"
 
@@ -57,8 +58,13 @@ last=checkpoints/step-00008000.h5
 # Exit code 0 and the bits of the run that nothing happened to.
 ended_well() { [ "$2" = 0 ] && "$tugline" checkpoint diff "$1/$last" "straight/$last" >/dev/null; }
 
-segments() { find /dev/shm -maxdepth 1 \( -name 'vader_segment*' -o -name 'sm_segment*' \) | wc -l; }
-sessions() { find "${TMPDIR:-/tmp}" -maxdepth 1 -name "tugline-session-*" | wc -l; }
+# Shared memory that no process has.
+segments() {
+  local segment count=0
+  while read -r segment; do grep -qsF "$segment" /proc/[0-9]*/maps || count=$((count + 1)); done < <(find /dev/shm -maxdepth 1 \( -name 'vader_segment*' -o -name 'sm_segment*' \))
+  echo "$count"
+}
+sessions() { find "$TMPDIR" -maxdepth 1 -name "tugline-session-*" | wc -l; }
 
 $mpirun -n 2 "$tugline" train long.yaml --run-dir straight >/dev/null 2>&1 || { echo "faults.sh: the run without faults fails" >&2; exit 1; }
 
@@ -79,7 +85,7 @@ kill_ranks() {
     if ended_well "$run" $code; then good=$((good + 1)); rm -rf "$run" "$run.out"; else echo "  $run: exit code $code"; tail -5 "$run.out"; fi
   done
   report "SIGKILL of a rank: ends with the bits of the unkilled run" $good "$count" "$kills were hit"
-  report "  stray processes, segments, session folders" $(($(pgrep -fc "^$tugline train") + $(segments) - before_segments + $(sessions) - before_sessions)) 0
+  report "  stray processes, segments, session folders" $(($(pgrep -fc "^$tugline train .*--run-dir killed-") + $(segments) - before_segments + $(sessions) - before_sessions)) 0
   echo "  death to the next step: $(seconds_of restarts)"
 }
 

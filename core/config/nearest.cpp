@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <numeric>
 #include <vector>
 
@@ -21,8 +22,9 @@ bool abbreviates(std::string_view a, std::string_view b) {
   return a.size() >= 3 && b.starts_with(a) && b.find('.', a.size()) == b.npos;
 }
 
-int word_distance(std::string_view a, std::string_view b) {
-  const int distance = edit_distance(a, b);
+/// Only as far as `limit`: a file that is no config may have words of megabytes.
+int word_distance(std::string_view a, std::string_view b, int limit) {
+  const int distance = std::abs(std::ssize(a) - std::ssize(b)) > limit ? limit + 1 : edit_distance(a, b);
   return abbreviates(a, b) ? std::min(distance, 2) : distance;
 }
 
@@ -30,7 +32,7 @@ template <class Distance>
 std::string nearest(std::string_view word, std::span<const std::string_view> words, int limit, Distance distance) {
   std::string_view best;
   for (const std::string_view candidate : words) {
-    const int d = distance(word, candidate);
+    const int d = distance(word, candidate, limit);
     if (d <= limit) {
       best = candidate;
       limit = d - 1;  // on a tie the first stays
@@ -64,8 +66,8 @@ std::string nearest_word(std::string_view word, std::span<const std::string_view
 std::string nearest_key(std::string_view path, std::span<const std::string_view> keys) {
   const std::string_view name = leaf(path);
   return nearest(path, keys, std::max(name.size() >= 3 ? 2 : 1, tolerance(name)),
-                 [&](std::string_view written, std::string_view key) {
-                   return std::min(word_distance(written, key), 1 + word_distance(name, leaf(key)));
+                 [&](std::string_view written, std::string_view key, int limit) {
+                   return std::min(word_distance(written, key, limit), 1 + word_distance(name, leaf(key), limit - 1));
                  });
 }
 
