@@ -22,7 +22,7 @@ if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_RO
 export OMP_NUM_THREADS=1
 mpirun="mpirun -q --oversubscribe --bind-to none"
 work=$(mktemp -d) failures=0
-trap 'rm -rf "$work"' EXIT
+trap '[ "$BASHPID" != $$ ] || rm -rf "$work"' EXIT   # a child that is ended before it becomes another program would do it too
 cd "$work" || exit 1
 export TMPDIR=$work   # what others leave meanwhile is not counted
 
