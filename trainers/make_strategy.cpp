@@ -40,6 +40,7 @@ std::unique_ptr<Strategy> make_async_strategy(const StrategyParts& parts, const 
   options.staleness_power = async.staleness_power;
   options.hosts = parts.world.hosts();
   options.meet_after = parts.meet_after;
+  options.serving = parts.serving;
   options.record = parts.record;
   options.repeat = parts.repeat;
   Learner& learner = parts.learner;

@@ -17,6 +17,7 @@
 #include "tugline/core/log.hpp"
 #include "tugline/core/models/batch_norm.hpp"
 #include "tugline/core/state/train_state.hpp"
+#include "tugline/parallel/async/async_strategy.hpp"
 #include "tugline/parallel/balance/cut.hpp"
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/watchdog/watchdog.hpp"
@@ -58,6 +59,7 @@ struct Wanted {
 }  // namespace
 
 void require_trainable(World& world, const RunConfig& config, Learner& learner, const DataSplits& data, const RecordedShares& recorded) {
+  if (config.parallel.strategy == "async") async_workers(world.size(), world.num_hosts(), config.parallel.async.servers);
   require_metrics(config, learner.task().has_accuracy(), data.validation->size() > 0);
   choose_run_shares(config, world, learner, recorded);
   if (!learner.sync_batch_norm()) return;
@@ -434,8 +436,16 @@ TrainResult Trainer::run() {
     self.due_after(step, wanted);
     return wanted.anything();
   };
+  const auto serving = [&self](bool updated) {   // a step of hours, which says nothing about when a rank is late
+    Heartbeat& heartbeat = self.parts.learner.heartbeat();
+    if (updated) {
+      heartbeat.begin_step(self.progress().step + 1);
+      heartbeat.enter(Phase::waiting);
+    }
+    return self.parts.stop.raised();
+  };
   self.strategy = make_strategy({self.world(), config, self.parts.learner, self.outer.get(), self.plan, self.progress().step, self.shares,
-                                 self.bad_steps.spikes(), self.parts.clock, meet_after, self.parts.record_update, self.parts.repeat});
+                                 self.bad_steps.spikes(), self.parts.clock, meet_after, serving, self.parts.record_update, self.parts.repeat});
   self.open_saver();
   const auto watchdog = self.watch();
   // An earlier attempt may have been asked to stop before this step was evaluated, or cut short after that.

@@ -172,7 +172,7 @@ struct AsyncConfig {
   std::optional<std::int64_t> staleness;   // updates; unset: by the number of ranks and their speeds
   std::int64_t pieces = 0;       // of the global batch; 0: one per rank that computes
   std::int64_t local_steps = 1;  // of a rank on its own copy, before it pushes the sum of their gradients
-  std::int64_t servers = 0;      // ranks, the last ones, that keep the parameters and compute nothing; 0: each host keeps a part
+  std::int64_t servers = 0;      // ranks, the last ones, that keep the parameters and compute no gradients; 0: each host keeps a part
   double staleness_power = 0;    // a stale update is multiplied by (1 + staleness / pieces) ^ -power
   std::string replay;            // folder of the run that is repeated
 };

@@ -82,7 +82,8 @@ std::string RankTable::why(std::size_t r) const {
   if (rank.data_part() >= kMuchData && rank.data_part() > kMoreData * *median) return "data";
   if (rank.cpu_part() < kFewCpu && rank.cpu_part() < kFewerCpu * best_cpu) return "stolen CPU";
   if (slow) return "slow core";
-  const double mean_share = samples_ / static_cast<double>(ranks_.size());
+  const auto computing = std::count_if(ranks_.begin(), ranks_.end(), [](const Rank& one) { return one.samples > 0; });
+  const double mean_share = samples_ / static_cast<double>(std::max<std::ptrdiff_t>(1, computing));
   return rank.samples > (1 + kNotableWaiting) * mean_share ? "large share" : "";
 }
 

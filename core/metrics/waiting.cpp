@@ -25,6 +25,7 @@ void Waiting::add(const StepRecord& record, double keep) {
   if (ranks != busy_.size()) {
     busy_.assign(ranks, 0);
     wait_.assign(ranks, 0);
+    samples_.assign(ranks, 0);
     rank_seconds_ = 0;
   }
   const double seconds = step_seconds(record);
@@ -35,6 +36,7 @@ void Waiting::add(const StepRecord& record, double keep) {
     double wait = ranks > 1 ? longest - busy : record.seconds.wait;
     if (ranks > 1 && record.staleness) wait = record.ranks[r].waited_seconds;
     busy_[r] = keep * busy_[r] + busy;
+    samples_[r] = keep * samples_[r] + (r < record.ranks.size() ? static_cast<double>(record.ranks[r].samples) : 0);
     wait_[r] = keep * wait_[r] + (record.staleness ? wait : std::min(wait, seconds));   // a piece may last longer than a step
   }
   rank_seconds_ = keep * rank_seconds_ + static_cast<double>(ranks) * seconds;
@@ -45,7 +47,8 @@ double Waiting::share() const { return rank_seconds_ > 0 ? sum(wait_) / rank_sec
 std::optional<std::size_t> Waiting::slack_rank(double least) const {
   if (busy_.size() < 2 || share() < least) return std::nullopt;
   const auto longest = std::max_element(busy_.begin(), busy_.end());
-  const double steady = static_cast<double>(busy_.size()) * *longest - sum(busy_);
+  const auto idle = std::count(samples_.begin(), samples_.end(), 0.0);   // have no part in steps: nobody makes them wait
+  const double steady = static_cast<double>(std::ssize(busy_) - idle) * *longest - sum(busy_);
   if (steady < kSteady * sum(wait_)) return std::nullopt;
   return static_cast<std::size_t>(longest - busy_.begin());
 }

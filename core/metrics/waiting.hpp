@@ -25,7 +25,7 @@ class Waiting {
   const std::vector<double>& wait_seconds() const { return wait_; }
 
  private:
-  std::vector<double> busy_, wait_;
+  std::vector<double> busy_, wait_, samples_;
   double rank_seconds_ = 0;  // time of all ranks together
 };
 

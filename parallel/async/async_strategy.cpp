@@ -53,19 +53,6 @@ void require_same_run(const RecordedUpdates& recorded, const UpdatePlan& here, i
   }
 }
 
-/// The first ranks. Throws AgreedError.
-int workers_of(int ranks, const AsyncOptions& options) {
-  if (options.servers == 0) return ranks;
-  const auto refuse = [&](const std::string& why) {
-    throw AgreedError(ExitCode::config, fmt::format("parallel.async.servers {}: {}", options.servers, why));
-  };
-  if (options.servers >= ranks) refuse(fmt::format("of {} ranks, at least one must compute", ranks));
-  if (std::set<std::string>(options.hosts.begin(), options.hosts.end()).size() < 2) {
-    refuse("ranks of one host keep the parameters in memory that they share, and need no server; set it to 0");
-  }
-  return ranks - static_cast<int>(options.servers);
-}
-
 /// Of two parts of a piece.
 StepReport sum_of(const StepReport& before, const StepReport& part) {
   StepReport sum = add_pairwise({before, part});
@@ -76,6 +63,13 @@ StepReport sum_of(const StepReport& before, const StepReport& part) {
 }
 
 }  // namespace
+
+int async_workers(int ranks, int hosts, std::int64_t servers) {
+  const auto refuse = [&](const std::string& why) { throw AgreedError(ExitCode::config, fmt::format("parallel.async.servers {}: {}", servers, why)); };
+  if (servers >= ranks) refuse(fmt::format("of {} ranks, at least one must compute", ranks));
+  if (servers > 0 && hosts < 2) refuse("ranks of one host keep the parameters in memory that they share, and need no server; set it to 0");
+  return ranks - static_cast<int>(servers);
+}
 
 struct AsyncStrategy::Impl {
   Communicator& messages;
@@ -104,6 +98,7 @@ struct AsyncStrategy::Impl {
   StepReport report;                           // of the current piece as far as it is computed
   StepReport counted;                          // the same without the part that is open
   std::vector<at::Tensor> earlier;             // per flat: gradients of the parts before; empty where there is one part
+  std::uint32_t updates_seen = 0;              // on a server
   double waited = 0;                           // seconds for others, since the last record
   StopReason stop = StopReason::none;          // asked for by this rank since all met
   bool save = false;
@@ -113,7 +108,7 @@ struct AsyncStrategy::Impl {
   Impl(Communicator& messages_in, Communicator& control_in, Arena& arena_in, Optimizer& optimizer, std::vector<at::Tensor> common,
        const Schedule& schedule_in, StepPlan plan_in, AsyncOptions options_in, const Clock& clock_in)
       : messages(messages_in), control(control_in), arena(arena_in), plan(plan_in), options(std::move(options_in)), schedule(schedule_in), clock(clock_in),
-        rank(control_in.rank()), size(control_in.size()), workers(workers_of(size, options)),
+        rank(control_in.rank()), size(control_in.size()), workers(async_workers(size, static_cast<int>(std::set(options.hosts.begin(), options.hosts.end()).size()), options.servers)),
         pieces_per_step(options.pieces_per_step > 0 && options.staleness != 0 ? options.pieces_per_step : workers),
         staleness(options.staleness.value_or(bound_for(kLeastSpeedRatio))), hooks(arena_in, [](int) {}),
         ranges(control_in, arena_in, optimizer, common, schedule_in,
@@ -150,6 +145,7 @@ struct AsyncStrategy::Impl {
   void send(const PieceRecord& record);
   void note(const std::string& bytes);
   void collect(std::int64_t until_pieces);
+  void serve();
   void meet(StepFacts& facts);
 };
 
@@ -275,7 +271,7 @@ StepFacts AsyncStrategy::finish_step(const StepReport& report) {
 GradientTurn::Options AsyncStrategy::Impl::turn_options(std::optional<std::int64_t> reads_for) {
   GradientTurn::Options turn;
   turn.worker = rank;
-  turn.first_range = ranges.num_ranges() * rank / size;   // workers do not queue for the same ones
+  turn.first_range = ranges.num_ranges() * rank / workers;   // workers do not queue for the same ones
   turn.staleness = static_cast<int>(staleness);
   turn.reads = reads_for.has_value();
   turn.far = ranges.far();
@@ -386,6 +382,15 @@ void AsyncStrategy::Impl::collect(std::int64_t until_pieces) {
   }
 }
 
+/// A moment of a server's long wait, in which the core is left to the thread that serves.
+void AsyncStrategy::Impl::serve() {
+  ranges.check();
+  const auto updates = ranges.updates();
+  const bool updated = !updates || *updates != std::exchange(updates_seen, *updates);   // who keeps nothing has nothing to wait for
+  if (options.serving && options.serving(updated) && !options.repeat) ranges.close();
+  std::this_thread::sleep_for(kServerNap);
+}
+
 /// Everything is applied, all ranks know all steps and hold the same parameters. Collective.
 void AsyncStrategy::Impl::meet(StepFacts& facts) {
   struct Request {
@@ -394,10 +399,7 @@ void AsyncStrategy::Impl::meet(StepFacts& facts) {
   const Request mine{static_cast<double>(stop), static_cast<double>(save)};
   std::vector<Request> all(static_cast<std::size_t>(size));
   const auto gathered = control.start_all_gather(&mine, sizeof mine, all.data());
-  while (rank >= workers && !gathered->test()) {   // for long, with the core left to the thread that serves
-    ranges.check();
-    std::this_thread::sleep_for(kServerNap);
-  }
+  while (rank >= workers && !gathered->test()) serve();
   gathered->wait();   // from here on nobody works
   for (const Request& request : all) {
     facts.stop = std::max(facts.stop, static_cast<StopReason>(request.stop));

@@ -30,6 +30,9 @@ struct AsyncOptions {
   std::int64_t pieces_per_step = 0;   ///< parts of the global batch; 0: one per worker. With a bound of 0 always one per worker.
   std::int64_t local_steps = 1;       ///< a piece is computed in so many parts, each after a step on this rank's own copy with the part before
   std::int64_t servers = 0;           ///< ranks, the last ones, that are no workers but keep the parameters for others; 0: see below
+  /// Called on a server again and again while it waits for the next meeting; `updated`: what it keeps has had an update since the last call. True:
+  /// it is asked to stop, and all are to meet soon. Null: nobody cares.
+  std::function<bool(bool updated)> serving;
   double staleness_power = 0;         ///< an update that is stale by s is multiplied by (1 + s / pieces_per_step) ^ -power
   double clip_norm = 0;               ///< of each piece's own gradient; 0: off
   double clip_value = 0;              ///< 0: off
@@ -41,6 +44,9 @@ struct AsyncOptions {
   std::function<void(const std::string& line)> record;   ///< on rank 0: takes lines of piece_record.hpp; null: nobody wants them
   std::shared_ptr<const RecordedUpdates> repeat;         ///< a run that this one repeats, bit for bit; null: a run of its own
 };
+
+/// How many ranks compute, the first ones, when the last `servers` of them do not. Throws AgreedError when that cannot be.
+int async_workers(int ranks, int hosts, std::int64_t servers);
 
 /// Asynchronous SGD with bounded staleness (Dean et al. 2012, "Downpour"; Ho et al. 2013, "stale synchronous parallel"). The global batch is cut
 /// into pieces, which go to whichever rank is free: that is all the load balancing there is. A rank computes on a copy of the

@@ -127,6 +127,12 @@ void JobRanges::run(GradientTurn& turn) {
   }
 }
 
+std::optional<std::uint32_t> JobRanges::updates() {
+  const auto kept = std::find(keepers_.begin(), keepers_.end(), host_);
+  if (kept == keepers_.end()) return std::nullopt;
+  return LockedRange(*here_, static_cast<int>(kept - keepers_.begin())).version();
+}
+
 std::optional<std::int64_t> JobRanges::claim() { return far_cursor_ ? far_cursor_->claim() : here_->claim(control_.rank()); }
 void JobRanges::close() { far_cursor_ ? far_cursor_->close() : here_->close(); }
 std::int64_t JobRanges::end_step() { return far_cursor_ ? far_cursor_->end_step() : here_->end_step(); }

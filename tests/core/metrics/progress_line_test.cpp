@@ -118,6 +118,8 @@ TEST_F(ProgressLineTest, NamesTheRankThatTheOthersWaitFor) {
   EXPECT_THAT(last_line(first, second), testing::EndsWith("wait 40%")) << "they take turns: none is slack";
   const std::vector<RankStep> late{{63, 0, 1}, {62, 0, 0}};
   EXPECT_THAT(last_line(late, late), testing::EndsWith("wait 50%  slack rank 0")) << "nobody waits longer than the step";
+  const std::vector<RankStep> server{{63, 0, 0.05}, {62, 0, 0.05}, {0, 0, 0}};
+  EXPECT_THAT(last_line(server, server), testing::EndsWith("wait 27%")) << "who has no part in a step waits for nobody";
 }
 
 TEST_F(ProgressLineTest, LogLinesStandAboveTheLiveLineUnsmeared) {
