@@ -266,13 +266,10 @@ void DeviceDouble::run_launch(CommState& comm, const Launch& launch, StreamState
     return block(stream, lock, gone);
   }
   std::vector<std::unique_ptr<Work>> works;
-  try {
-    lock.unlock();
+  try {   // locked: nobody sees that this rank is at fault before it is said here
     for (const StartCall& start : launch.calls) works.push_back(start(*comm.channel));
-    lock.lock();
   } catch (const CommError& error) {
-    lock.lock();
-    if (!comm.gone) comm.error = failed(*comm.clique->fate) ? kRemoteError : error.what();
+    comm.error = failed(*comm.clique->fate) ? kRemoteError : error.what();
   }
   block(stream, lock, [&] {
     if (comm.gone || !comm.error.empty()) return comm.gone;
