@@ -24,10 +24,8 @@ bool RangeDesk::advance() {
   if (end_ == End::abandoned) throw CommError("the job is ending");
   try {
     return serve();
-  } catch (const CommError&) {
-    throw;
   } catch (const std::exception& error) {
-    if (options_.failed) options_.failed(error);
+    if (end_ != End::abandoned && options_.failed) options_.failed(error);
     throw;
   }
 }

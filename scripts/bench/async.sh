@@ -15,27 +15,15 @@ bench core 2 bench_balance work --speeds 1,0.5 | grep '"bench":"async"'
 bench core 2 bench_balance quota --speeds 0.9,0.45 | grep '"bench":"async"'
 bench none 4 bench_balance quota --speeds 0.5,0.5,0.5,0.25 | grep '"bench":"async"'
 
-# Rank r runs in control group r: 0.9 and 0.45 of a core, with a short period.
+# Rank r runs in control group r: 0.9 and 0.45 of a core.
 work=$(mktemp -d)
-second="" top=/sys/fs/cgroup/cpu
-if [ -e /sys/fs/cgroup/cgroup.controllers ]; then second=yes top=/sys/fs/cgroup; fi
-groups=()
+. "$root/tests/support/quota_groups.sh"
 cleanup() {
-  rmdir "${groups[@]}" 2>/dev/null || true
+  remove_quota_groups
   rm -rf "$work"
 }
 trap cleanup EXIT
-for quota in 2000 1000; do   # of 2222 us: the kernel gives no less than 1000
-  group=$top/tugline-async-$$-$quota
-  mkdir "$group"
-  groups+=("$group")
-  if [ -n "$second" ]; then
-    echo "$quota 2222" >"$group/cpu.max"
-  else
-    echo 2222 >"$group/cpu.cfs_period_us"
-    echo "$quota" >"$group/cpu.cfs_quota_us"
-  fi
-done
+quota_groups 0.9 0.45
 cat >"$work/rank.sh" <<RANK
 #!/usr/bin/env bash
 groups=(${groups[*]})

@@ -3,11 +3,13 @@
 """PyTorch DistributedDataParallel, the peer of tests/bench/bench_step.cpp and bench_all_reduce.cpp: over gloo on two ranks of the CPU.
 
 ddp.py mlp-64: milliseconds per step, the better of plain DDP and DDP with gradient_as_bucket_view and static_graph, both with
-SGD(fused=True). ddp.py mlp-64 GROUP GROUP: rank r runs in the r-th of these control groups, by its file cgroup.procs.
+SGD(fused=True). ddp.py mlp-64 GROUP GROUP...: as many ranks, each in one of these control groups, by its file cgroup.procs.
+ddp.py --own mlp-64 GROUP GROUP...: samples per second of DDP, the better of both, over the sum of what the ranks do alone, all at once, in turn.
 ddp.py --cuda RANKS mlp-64: the same over NCCL, a GPU for each rank, batches from pinned memory.
 Started by mpirun, one process per host and each a rank (MASTER_ADDR names the first's): fewer steps, for a slow link.
 ddp.py all-reduce BYTES: microseconds of gloo's all-reduce, each time of fresh data, of which every rank then reads all.
 """
+import copy
 import os
 import statistics
 import sys
@@ -29,10 +31,12 @@ def model_of(name):
 
 
 CUDA = len(sys.argv) > 2 and sys.argv[1] == "--cuda"   # in the ranks' processes too
-RANKS = int(sys.argv[2]) if CUDA else 2
+OWN = len(sys.argv) > 2 and sys.argv[1] == "--own"
+WORDS = sys.argv[3:] if CUDA else sys.argv[2:] if OWN else sys.argv[1:]
+GROUPS = WORDS[1:] if not CUDA and WORDS[0] != "all-reduce" else []
+RANKS = int(sys.argv[2]) if CUDA else len(GROUPS) or 2
 MPI_RANK = os.environ.get("OMPI_COMM_WORLD_RANK")   # one of two hosts; None: this process starts both ranks
-BLOCKS, WARM_UP, STEPS = (10, 5, 30) if MPI_RANK is None else (3, 2, 6)
-WORDS = sys.argv[3:] if CUDA else sys.argv[1:]
+BLOCKS, WARM_UP, STEPS = (3, 2, 6) if MPI_RANK else (20, 2, 8) if OWN else (10, 5, 30)
 SEQUENCE, VOCABULARY, WIDTH, HEADS, LAYERS = 64, 65, 128, 4, 4
 
 
@@ -78,10 +82,12 @@ def set_up(rank, world):
         dist.init_process_group("nccl", rank=rank, world_size=world)
         torch.manual_seed(7)
         return
-    if len(WORDS) > 1 and WORDS[0] != "all-reduce":
-        with open(WORDS[1 + rank], "w") as group:
+    if GROUPS:
+        with open(GROUPS[rank], "w") as group:
             group.write(str(os.getpid()))
-    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})   # as mpirun --bind-to core does
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) >= world:
+        os.sched_setaffinity(0, {cores[rank]})   # as mpirun --bind-to core does
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world)
     torch.manual_seed(7)
@@ -113,23 +119,42 @@ def worker(rank, world, name, batch, queue):
     best = None
     for options in ({}, {"gradient_as_bucket_view": True, "static_graph": True}):
         torch.manual_seed(0)
-        model = DistributedDataParallel((Transformer() if name == "transformer" else model_of(name)).to(device), **options)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
         loss_of = nn.CrossEntropyLoss()
-        cursor = 0
 
-        def step():
-            nonlocal cursor
-            cursor = 0 if cursor + batch > 2048 else cursor
-            x, y = (part[cursor:cursor + batch].to(device, non_blocking=True) for part in (inputs, targets))
-            cursor += batch
-            optimizer.zero_grad()
-            loss = loss_of(model(x), y.flatten())
-            loss.backward()
-            optimizer.step()
-            return loss.item()
+        def steps_of(model):
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
+            cursor = 0
 
-        blocks = []
+            def step():
+                nonlocal cursor
+                cursor = 0 if cursor + batch > 2048 else cursor
+                x, y = (part[cursor:cursor + batch].to(device, non_blocking=True) for part in (inputs, targets))
+                cursor += batch
+                optimizer.zero_grad()
+                loss = loss_of(model(x), y.flatten())
+                loss.backward()
+                optimizer.step()
+                return loss.item()
+            return step
+
+        model = (Transformer() if name == "transformer" else model_of(name)).to(device)
+        alone = steps_of(copy.deepcopy(model))
+        step = steps_of(DistributedDataParallel(model, **options))
+
+        def own_rate():
+            """Sum over the ranks of samples per second, each for itself for as long as a block of steps takes."""
+            dist.barrier()
+            alone()
+            done, start = 0, time.perf_counter()
+            while time.perf_counter() < start + block_seconds:
+                alone()
+                done += batch
+            rate = torch.tensor([done / (time.perf_counter() - start)], dtype=torch.float64)
+            dist.all_reduce(rate)
+            return rate.item()
+
+        blocks, ratios, block_seconds = [], [], 1.0
+        before = own_rate() if OWN else None
         for _ in range(BLOCKS):
             dist.barrier()
             for _ in range(WARM_UP):
@@ -140,10 +165,15 @@ def worker(rank, world, name, batch, queue):
             slowest = torch.tensor([(time.perf_counter() - start) / STEPS], device=device)
             dist.all_reduce(slowest, op=dist.ReduceOp.MAX)
             blocks.append(1e3 * slowest.item())
-        median = statistics.median(blocks)
+            if OWN:
+                block_seconds = STEPS * slowest.item()
+                after = own_rate()
+                ratios.append(world * batch / slowest.item() / ((before + after) / 2))
+                before = after
+        median = -statistics.median(ratios) if OWN else statistics.median(blocks)
         best = median if best is None else min(best, median)
     if rank == 0:
-        queue.put(best)
+        queue.put(abs(best))
     dist.destroy_process_group()
 
 

@@ -147,10 +147,25 @@ class Loop {
     return rate;
   }
   double seconds_per_step(int steps) {
+    std::vector<double> busy(1);   // per rank, all steps; first that of the rank that each step waited for
     const double start = Clock::steady().seconds();
-    for (int i = 0; i < steps; ++i) step();
+    for (int i = 0; i < steps; ++i) {
+      const StepFacts facts = step();
+      double longest = 0;
+      busy.resize(1 + facts.steps.front().ranks.size());
+      for (std::size_t r = 0; r + 1 < busy.size(); ++r) {
+        const double seconds = facts.steps.front().ranks[r].busy_seconds();
+        busy[r + 1] += seconds;
+        longest = std::max(longest, seconds);
+      }
+      busy[0] += longest;
+    }
+    evenness_ = *std::max_element(busy.begin() + 1, busy.end()) / busy[0];
     return (Clock::steady().seconds() - start) / steps;
   }
+  /// Of the last such steps: what the rank with most work spent on it, over what they waited for. Below 1 where now one rank is late and now
+  /// another, which no shares mend.
+  double evenness() const { return evenness_; }
 
  private:
   std::unique_ptr<Strategy> make(World& world, std::int64_t batch, std::shared_ptr<ShareRule> rule, Kind kind) {
@@ -180,6 +195,7 @@ class Loop {
   std::shared_ptr<Model> double_;
   at::Tensor inputs_;
   const double& speed_;
+  double evenness_ = 1;
   std::int64_t samples_ = 0;
   std::unique_ptr<Strategy> strategy_;
 };
@@ -196,23 +212,34 @@ void run_speeds(World& world, const std::string& what, double speed, const std::
   const std::int64_t share = facts.steps.front().ranks[static_cast<std::size_t>(world.rank())].samples;
   World solo{solo_communicator()};
   Loop alone(solo, share, nullptr, speed);
-  const int steps = std::max(10, static_cast<int>(1.5 / world.control().all_reduce(balanced.seconds_per_step(10), ReduceOp::max)));
-  std::vector<double> ratios, equal_ratios, async_ratios;
+  // Cores drift against each other for seconds, so all take turns in short blocks, and each ratio is to what ranks do alone before and after it.
+  const double step = world.control().all_reduce(balanced.seconds_per_step(10), ReduceOp::max), block = std::max(0.7, 8 * step);
+  const auto own = [&] {
+    world.control().barrier();
+    alone.samples_per_second(block / 8);
+    return world.control().all_reduce(alone.samples_per_second(block));
+  };
+  const auto team = [&](Loop& loop) {
+    loop.seconds_per_step(2);
+    return static_cast<double>(batch) / world.control().all_reduce(loop.seconds_per_step(static_cast<int>(block / step)), ReduceOp::max);
+  };
+  const auto apart = [&](Loop& loop) {
+    world.control().barrier();
+    loop.own_samples_per_second(block / 8);
+    return world.control().all_reduce(loop.own_samples_per_second(block));
+  };
+  std::vector<double> ratios, even, equal_ratios, async_ratios;
+  double before = own();
+  const auto add = [&](std::vector<double>& to, double rate) {
+    const double after = own();
+    to.push_back(rate / ((before + after) / 2));
+    before = after;
+  };
   for (int i = 0; i < rounds; ++i) {
-    world.control().barrier();
-    alone.samples_per_second(0.2);
-    world.control().barrier();
-    const double sum = world.control().all_reduce(alone.samples_per_second(2));
-    const auto rate = [&](Loop& loop) {
-      loop.seconds_per_step(3);
-      return static_cast<double>(batch) / world.control().all_reduce(loop.seconds_per_step(steps), ReduceOp::max);
-    };
-    ratios.push_back(rate(balanced) / sum);
-    equal_ratios.push_back(rate(equal) / sum);
-    world.control().barrier();
-    async.own_samples_per_second(0.2);
-    async_ratios.push_back(world.control().all_reduce(async.own_samples_per_second(2)) / sum);
-    world.control().barrier();
+    add(ratios, team(balanced));
+    even.push_back(balanced.evenness());
+    add(equal_ratios, team(equal));
+    add(async_ratios, apart(async));
   }
   facts = balanced.step();
   if (world.rank() != 0) return;
@@ -220,6 +247,7 @@ void run_speeds(World& world, const std::string& what, double speed, const std::
   for (const RankStep& rank : facts.steps.front().ranks) shares.push_back(rank.samples);
   const double goal = world.size() == 2 ? 0.97 : speeds.find("0.35") == std::string::npos ? 0.95 : 0.94;
   print_row("balance", fmt::format("samples/s, {} {}, shares {}", what, speeds, fmt::join(shares, " ")), ratios, "sum of the ranks' own speeds", goal, "higher");
+  print_row("balance", "  what uneven steps leave of it, whatever the shares", even, "time of the rank with most work / of the steps", 0, "higher");
   print_row("balance", fmt::format("samples/s, {} {}, equal shares", what, speeds), equal_ratios, "sum of the ranks' own speeds", 0, "higher");
   print_row("async", fmt::format("samples/s, {} {}", what, speeds), async_ratios, "sum of the ranks' own speeds", world.size() == 2 ? 0.97 : 0, "higher");
 }
@@ -282,14 +310,14 @@ int main(int argc, char** argv) {
   at::set_num_threads(1);
   std::vector<std::string> arguments(argv + 1, argv + argc);
   const bool quick = std::erase(arguments, "--quick") > 0;
-  const int rounds = quick ? 3 : 10;
+  const int rounds = quick ? 3 : 10, turns = 3 * rounds;
   const std::string mode = arguments.empty() ? "" : arguments[0], speeds = arguments.size() > 2 ? arguments[2] : "1,0.5";
   try {
     if (mode == "work") {
-      run_speeds(world, "repeated work", speed_of(speeds, world.rank()), speeds, kBatchPerRank, rounds);
+      run_speeds(world, "repeated work", speed_of(speeds, world.rank()), speeds, kBatchPerRank, turns);
     } else if (mode == "quota") {
       const Quota quota(speed_of(speeds, world.rank()));
-      run_speeds(world, "quotas", 1, speeds, kLargeBatchPerRank, rounds);
+      run_speeds(world, "quotas", 1, speeds, kLargeBatchPerRank, turns);
     } else if (mode == "change") {
       run_change(world, rounds);
     } else if (mode == "equal") {

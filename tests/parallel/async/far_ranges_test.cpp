@@ -279,5 +279,22 @@ TEST(FarRanges, AnErrorOfTheServerIsThrownByCheck) {
   });
 }
 
+/// Its rank may not look after it for a while, and the others wait for answers.
+TEST(FarRanges, ADeskWhoseMessagesFailSaysSoUnlessTheJobIsEnding) {
+  for (const bool ending : {false, true}) {
+    FarLab lab(FarJob{}, 1);
+    const auto fate = std::make_shared<threads::Fate>(2);
+    const auto channels = threads::make_team(fate);
+    int told = 0;
+    RangeDesk::Options options = lab.desk_options(0);
+    options.failed = [&](const std::exception&) { ++told; };
+    RangeDesk desk(*channels[0], lab.access(0), std::move(options));
+    fate->fail();
+    if (ending) desk.stop(true);
+    EXPECT_THROW(desk.advance(), CommError);
+    EXPECT_EQ(told, ending ? 0 : 1);
+  }
+}
+
 }  // namespace
 }  // namespace tugline
