@@ -102,6 +102,21 @@ RunConfig config_of(std::int64_t batch, Kind kind) {
                                   kind == Kind::async ? "async" : "sync"), "balance");
 }
 
+/// `busy`: seconds per step and rank. See Loop::evenness().
+double evenness_of(const std::vector<std::vector<double>>& busy) {
+  std::vector<double> means(busy.front().size());
+  for (const auto& step : busy) {
+    for (std::size_t r = 0; r < means.size(); ++r) means[r] += step[r] / static_cast<double>(busy.size());
+  }
+  double waited_for = 0;
+  for (const auto& step : busy) {
+    double longest = 0;
+    for (std::size_t r = 0; r < means.size(); ++r) longest = std::max(longest, step[r] / means[r]);
+    waited_for += longest;
+  }
+  return static_cast<double>(busy.size()) / waited_for;
+}
+
 /// A trainer's step without its console and files, on ranks some of which are slow by repeated work.
 class Loop {
  public:
@@ -147,24 +162,19 @@ class Loop {
     return rate;
   }
   double seconds_per_step(int steps) {
-    std::vector<double> busy(1);   // per rank, all steps; first that of the rank that each step waited for
+    std::vector<std::vector<double>> busy;   // per step and rank
     const double start = Clock::steady().seconds();
     for (int i = 0; i < steps; ++i) {
       const StepFacts facts = step();
-      double longest = 0;
-      busy.resize(1 + facts.steps.front().ranks.size());
-      for (std::size_t r = 0; r + 1 < busy.size(); ++r) {
-        const double seconds = facts.steps.front().ranks[r].busy_seconds();
-        busy[r + 1] += seconds;
-        longest = std::max(longest, seconds);
-      }
-      busy[0] += longest;
+      busy.emplace_back();
+      for (const RankStep& rank : facts.steps.front().ranks) busy.back().push_back(rank.busy_seconds());
     }
-    evenness_ = *std::max_element(busy.begin() + 1, busy.end()) / busy[0];
-    return (Clock::steady().seconds() - start) / steps;
+    const double mean = (Clock::steady().seconds() - start) / steps;
+    evenness_ = evenness_of(busy);
+    return mean;
   }
-  /// Of the last such steps: what the rank with most work spent on it, over what they waited for. Below 1 where now one rank is late and now
-  /// another, which no shares mend.
+  /// Of the last such steps, had all ranks been equally long at them on average: that time over the time of the slowest in each step. Below 1
+  /// where now one rank is late and now another, which no shares mend.
   double evenness() const { return evenness_; }
 
  private:
@@ -212,8 +222,8 @@ void run_speeds(World& world, const std::string& what, double speed, const std::
   const std::int64_t share = facts.steps.front().ranks[static_cast<std::size_t>(world.rank())].samples;
   World solo{solo_communicator()};
   Loop alone(solo, share, nullptr, speed);
-  // Cores drift against each other for seconds, so all take turns in short blocks, and each ratio is to what ranks do alone before and after it.
-  const double step = world.control().all_reduce(balanced.seconds_per_step(10), ReduceOp::max), block = std::max(0.7, 8 * step);
+  // Cores drift against each other for seconds: a short block alone, a short block together, and each ratio is to what ranks do before and after it.
+  const double step = world.control().all_reduce(balanced.seconds_per_step(10), ReduceOp::max), block = std::max(0.5, 6 * step);
   const auto own = [&] {
     world.control().barrier();
     alone.samples_per_second(block / 8);
@@ -228,26 +238,31 @@ void run_speeds(World& world, const std::string& what, double speed, const std::
     loop.own_samples_per_second(block / 8);
     return world.control().all_reduce(loop.own_samples_per_second(block));
   };
-  std::vector<double> ratios, even, equal_ratios, async_ratios;
-  double before = own();
-  const auto add = [&](std::vector<double>& to, double rate) {
-    const double after = own();
-    to.push_back(rate / ((before + after) / 2));
-    before = after;
+  std::vector<double> even;
+  const auto ratios_of = [&](const auto& rate) {
+    std::vector<double> ratios;
+    double before = own();
+    for (int i = 0; i < rounds; ++i) {
+      const double together = rate(), after = own();
+      ratios.push_back(together / ((before + after) / 2));
+      before = after;
+    }
+    return ratios;
   };
-  for (int i = 0; i < rounds; ++i) {
-    add(ratios, team(balanced));
+  const auto ratios = ratios_of([&] {
+    const double rate = team(balanced);
     even.push_back(balanced.evenness());
-    add(equal_ratios, team(equal));
-    add(async_ratios, apart(async));
-  }
+    return rate;
+  });
+  const auto equal_ratios = ratios_of([&] { return team(equal); });
+  const auto async_ratios = ratios_of([&] { return apart(async); });
   facts = balanced.step();
   if (world.rank() != 0) return;
   std::vector<std::int64_t> shares;
   for (const RankStep& rank : facts.steps.front().ranks) shares.push_back(rank.samples);
   const double goal = world.size() == 2 ? 0.97 : speeds.find("0.35") == std::string::npos ? 0.95 : 0.94;
   print_row("balance", fmt::format("samples/s, {} {}, shares {}", what, speeds, fmt::join(shares, " ")), ratios, "sum of the ranks' own speeds", goal, "higher");
-  print_row("balance", "  what uneven steps leave of it, whatever the shares", even, "time of the rank with most work / of the steps", 0, "higher");
+  print_row("balance", "  what uneven steps leave of it, whatever the shares", even, "time per rank / of the slowest in each step", 0, "higher");
   print_row("balance", fmt::format("samples/s, {} {}, equal shares", what, speeds), equal_ratios, "sum of the ranks' own speeds", 0, "higher");
   print_row("async", fmt::format("samples/s, {} {}", what, speeds), async_ratios, "sum of the ranks' own speeds", world.size() == 2 ? 0.97 : 0, "higher");
 }
