@@ -130,10 +130,6 @@ std::string cpu_model(const std::filesystem::path& root) {
   return {};
 }
 
-int default_threads_per_rank(const CpuBudget& mine, int local_ranks) {
-  return std::max(1, mine.usable / std::max(1, local_ranks));
-}
-
 int default_threads_per_rank(const CpuBudget& mine, std::span<const std::vector<int>> local_cores) {
   int overlapping = 0;
   for (const std::vector<int>& other : local_cores) {

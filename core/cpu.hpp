@@ -27,10 +27,8 @@ std::string cpu_model(const std::filesystem::path& root = "/");
 std::string core_list(std::span<const int> cores);
 std::vector<int> parse_core_list(const std::string& text);
 
-/// Threads for each of `local_ranks` ranks of one host that share all their cores: usable / local_ranks, at least 1.
-int default_threads_per_rank(const CpuBudget& mine, int local_ranks);
-/// The same where ranks may be bound to cores of their own: `local_cores` has the cores of every rank of this host (this
-/// one too). Cores are divided among the ranks that overlap with this one, the quota among all of the host.
+/// Threads for this rank, at least 1: `local_cores` has the cores of every rank of this host (this one too), which may be bound to some of
+/// their own. Cores are divided among the ranks that overlap with this one, the quota among all of the host.
 int default_threads_per_rank(const CpuBudget& mine, std::span<const std::vector<int>> local_cores);
 
 }  // namespace tugline

@@ -82,6 +82,9 @@ bool reduce_as(std::span<const void* const> in, std::span<void* const> out, std:
         value = op(value, Element::widen(next[i]));
       }
     }
+    if constexpr (!std::is_same_v<Stored, typename decltype(sum)::value_type>) {   // what is stored may be infinite where the sum is not
+      for (std::int64_t i = 0; i < size; ++i) sum[static_cast<std::size_t>(i)] = Element::widen(Element::narrow(sum[static_cast<std::size_t>(i)]));
+    }
     if constexpr (std::is_floating_point_v<typename decltype(sum)::value_type>) {
       finite = std::all_of(sum.begin(), sum.begin() + size, [](auto value) { return std::isfinite(value); }) && finite;
     }

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "tugline/core/cpu.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/parallel/checked/checked_communicator.hpp"
 #include "tugline/parallel/mpi/mpi_backend.hpp"
@@ -95,6 +96,16 @@ void World::debug_collectives() {
 std::string World::description() const {
   return fmt::format("{} rank{} on {} host{}, {}", size(), size() == 1 ? "" : "s", num_hosts(), num_hosts() == 1 ? "" : "s",
                      impl_->session ? impl_->session->description() : impl_->communicator->backend());
+}
+
+int default_threads(World& world) {
+  const CpuBudget mine = cpu_budget();
+  const auto cores_of_all = world.control().all_gather(core_list(mine.cores));
+  std::vector<std::vector<int>> local_cores;
+  for (std::size_t rank = 0; rank < cores_of_all.size(); ++rank) {
+    if (world.hosts()[rank] == world.hosts()[static_cast<std::size_t>(world.rank())]) local_cores.push_back(parse_core_list(cores_of_all[rank]));
+  }
+  return default_threads_per_rank(mine, local_cores);
 }
 
 void agree(Communicator& control, const std::function<void()>& body) {

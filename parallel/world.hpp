@@ -43,6 +43,9 @@ class World {
   std::unique_ptr<Impl> impl_;
 };
 
+/// Threads for this rank, of the cores that it may use: all of them, or its part where other ranks may use them too. Collective.
+int default_threads(World& world);
+
 /// An error that every rank throws alike: rank 0 prints it, all leave by the same door.
 class AgreedError : public Error {
  public:

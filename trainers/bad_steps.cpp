@@ -61,7 +61,7 @@ const char* BadSteps::advice() const {
 
 std::optional<std::string> BadSteps::over(const GlobalStep& step) {
   if (step.finite) {
-    in_a_row_ = 0;
+    if (!hopeless()) in_a_row_ = 0;   // once it is, steps that were under way change nothing
     spike_.reset();
     return std::nullopt;
   }

@@ -114,8 +114,8 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
   if (config.model.batch_norm == "sync" && has_batch_norm(*model_)) {
     batch_norm_ = world.control().duplicate();
     set_batch_norm_reduction(*model_, [this](at::Tensor& sums) {
+      const at::Tensor host = sums.cpu();   // from a device only when this rank's own work is done: not yet waiting for others
       const double start = Clock::steady().seconds(), cpu = thread_cpu_seconds();
-      const at::Tensor host = sums.cpu();
       batch_norm_->all_reduce(host.data_ptr(), host.numel(), dtype_of(host));
       if (!host.is_same(sums)) sums.copy_(host);
       waited_ += Clock::steady().seconds() - start;

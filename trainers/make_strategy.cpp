@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/trainers/make_strategy.hpp"
 
+#include <fmt/format.h>
+
+#include "tugline/core/config/run_config.hpp"
 #include "tugline/parallel/async/async_strategy.hpp"
 #include "tugline/parallel/local/local_strategy.hpp"
 #include "tugline/parallel/world.hpp"
@@ -49,6 +52,14 @@ std::unique_ptr<Strategy> make_async_strategy(const StrategyParts& parts, const 
 }
 
 }  // namespace
+
+void require_async_fits(const RunConfig& config, const World& world) {
+  const AsyncConfig& async = config.parallel.async;
+  const int workers = async_workers(world.size(), world.num_hosts(), async.servers);
+  if (async.pieces > 0 || async.local_steps == 1 || workers * async.local_steps <= config.data.batch) return;   // validate() knows the rest
+  throw AgreedError(ExitCode::config, fmt::format("parallel.async.local_steps {}: data.batch {}, a piece for each of {} ranks, is too small for so many parts of a piece",
+                                                  async.local_steps, config.data.batch, workers));
+}
 
 std::unique_ptr<Strategy> make_strategy(const StrategyParts& parts) {
   World& world = parts.world;

@@ -35,6 +35,9 @@ struct StrategyParts {
   std::shared_ptr<const RecordedUpdates> repeat;
 };
 
+/// Throws AgreedError where parallel.async does not fit the ranks.
+void require_async_fits(const RunConfig& config, const World& world);
+
 /// parallel.strategy. Collective where ranks share memory.
 std::unique_ptr<Strategy> make_strategy(const StrategyParts& parts);
 

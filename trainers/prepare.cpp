@@ -6,7 +6,6 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
-#include "tugline/core/cpu.hpp"
 #include "tugline/parallel/world.hpp"
 
 namespace tugline {
@@ -17,16 +16,8 @@ std::string describe(const Dataset& split) { return fmt::format("{} samples, {:0
 }  // namespace
 
 int set_compute_threads(World& world, const ParallelConfig& config) {
-  const CpuBudget mine = cpu_budget();
-  const auto cores_of_all = world.control().all_gather(core_list(mine.cores));
-  std::vector<std::vector<int>> local_cores;
-  for (int rank = 0; rank < world.size(); ++rank) {
-    const auto r = static_cast<std::size_t>(rank);
-    if (world.hosts()[r] == world.hosts()[static_cast<std::size_t>(world.rank())]) {
-      local_cores.push_back(parse_core_list(cores_of_all[r]));
-    }
-  }
-  const int threads = config.threads > 0 ? static_cast<int>(config.threads) : default_threads_per_rank(mine, local_cores);
+  const int shared = default_threads(world);
+  const int threads = config.threads > 0 ? static_cast<int>(config.threads) : shared;
   at::set_num_threads(threads);
   return threads;
 }

@@ -34,7 +34,9 @@ RecordedShares read_run_shares(const RunConfig& config, World& world) {
   return recorded;
 }
 
-ShareChoice choose_run_shares(const RunConfig& config, World& world, Learner& learner, const RecordedShares& recorded, const std::string& saved) {
+ShareChoice choose_run_shares(RunConfig config, std::int64_t batch, World& world, Learner& learner, const RecordedShares& recorded,
+                              const std::string& saved) {
+  config.data.batch = batch;
   // Statistics of one sample are none.
   const std::int64_t least = has_batch_norm(learner.model()) && !learner.sync_batch_norm() ? 2 : 1;
   ShareChoice choice = choose_share_rule(config, world, least, recorded);

@@ -15,9 +15,9 @@ class RunLog;
 /// Collective. What parallel.balance.replay names, as rank 0 reads it; nothing where it names nothing. Throws AgreedError.
 RecordedShares read_run_shares(const RunConfig& config, World& world);
 
-/// Collective. The rule of parallel.balance for this run, as `saved` (from a checkpoint, may be empty) left it; on other hosts or another
-/// number of ranks it starts afresh. Throws AgreedError.
-ShareChoice choose_run_shares(const RunConfig& config, World& world, Learner& learner, const RecordedShares& recorded,
+/// Collective. The rule of parallel.balance for this run, whose full global batches have `batch` samples, as `saved` (from a checkpoint, may
+/// be empty) left it; on other hosts or another number of ranks it starts afresh. Throws AgreedError.
+ShareChoice choose_run_shares(RunConfig config, std::int64_t batch, World& world, Learner& learner, const RecordedShares& recorded,
                               const std::string& saved = "");
 
 /// What choose_run_shares() goes on from.

@@ -59,11 +59,11 @@ struct Wanted {
 }  // namespace
 
 void require_trainable(World& world, const RunConfig& config, Learner& learner, const DataSplits& data, const RecordedShares& recorded) {
-  if (config.parallel.strategy == "async") async_workers(world.size(), world.num_hosts(), config.parallel.async.servers);
+  if (config.parallel.strategy == "async") require_async_fits(config, world);
   require_metrics(config, learner.task().has_accuracy(), data.validation->size() > 0);
-  choose_run_shares(config, world, learner, recorded);
-  if (!learner.sync_batch_norm()) return;
   const StepPlan plan = make_plan(config, data.train->size());
+  choose_run_shares(config, plan.global_piece(0).global_size(), world, learner, recorded);
+  if (!learner.sync_batch_norm()) return;
   require_sync_batch_norm_fits(world, config, plan.global_piece(plan.steps_per_epoch() - 1).global_size());
 }
 
@@ -218,6 +218,7 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
   const double injected = parts.clock.seconds() - before;
   std::vector<at::Tensor> buffers_before;
   for (const auto& flat : parts.learner.buffers().flats()) buffers_before.push_back(flat.values.clone());
+  heartbeat.enter(Phase::waiting);   // for what it computes on
   strategy->begin_step(parts.learner.backwards(piece), parts.learner.nominal_weight(piece));
   StepReport report = parts.learner.compute_gradients(loader, piece);
   report.compute_seconds += injected;
@@ -303,9 +304,12 @@ void Trainer::Impl::due_after(std::int64_t step, Wanted& wanted) const {
 
 /// Shares of a full global batch from here on.
 std::vector<std::int64_t> Trainer::Impl::present_cut() const {
-  const std::int64_t batch = parts.config.data.batch;
-  if (!shares) return equal_shares(batch, parts.world.size());
-  return shares->shares({.step = state.progress.step, .global_end = batch});
+  const Piece batch{.step = state.progress.step, .global_end = plan.global_piece(0).global_size()};
+  if (shares) return shares->shares(batch);
+  const int size = parts.world.size(), shards = static_cast<int>(parts.config.parallel.shards);
+  std::vector<std::int64_t> equal;
+  for (int rank = 0; rank < size; ++rank) equal.push_back((shards > 0 ? shards_of(batch, shards, rank, size) : equal_share(batch, rank, size)).size());
+  return equal;
 }
 
 Evaluation Trainer::Impl::evaluate_split(const std::string& name, const std::shared_ptr<const Dataset>& split) {
@@ -427,7 +431,7 @@ TrainResult Trainer::run() {
   const RunConfig& config = self.config();
   self.last_save = self.parts.clock.seconds();
   self.started = self.last_save - self.progress().seconds;   // max_minutes counts all attempts
-  const ShareChoice choice = choose_run_shares(config, self.world(), self.parts.learner, self.parts.recorded, self.state.shares);
+  const ShareChoice choice = choose_run_shares(config, self.plan.global_piece(0).global_size(), self.world(), self.parts.learner, self.parts.recorded, self.state.shares);
   self.shares = choice.rule;
   self.share_unit = choice.unit;
   if (self.shares || (self.world().size() > 1 && config.parallel.strategy != "async")) log_shares(self.parts.log, self.progress().step + 1, self.present_cut(), choice.unit, choice.reason);

@@ -190,6 +190,10 @@ void check_balance(const RunConfig& run, Conflicts& out) {
   if (balance.unit == "micro_batch" && run.train.micro_batch == 0) {
     out.push_back({{key + "unit", "train.micro_batch"}, "parallel.balance.unit micro_batch needs train.micro_batch"});
   }
+  if (balance.mode != "adaptive" && balance.mode != "auto" && (balance.min_share > 1 || balance.max_share > 0)) {
+    out.push_back({{key + "mode", key + "min_share", key + "max_share"},
+                   fmt::format("min_share and max_share are for parallel.balance.mode adaptive, and it is {}", balance.mode)});
+  }
   if (balance.max_share > 0 && balance.max_share < balance.min_share) {
     out.push_back({{key + "min_share", key + "max_share"},
                    fmt::format("parallel.balance.max_share {} is less than min_share {}", balance.max_share, balance.min_share)});
@@ -221,6 +225,10 @@ void check_run(const RunConfig& run, Conflicts& out) {
   }
   if (run.parallel.wire == "bfloat16" && train.precision == "float64") {
     out.push_back({{"parallel.wire", "train.precision"}, "parallel.wire bfloat16 is for float32 gradients, and train.precision is float64"});
+  }
+  if (run.parallel.wire == "bfloat16" && train.precision == "fp16") {
+    out.push_back({{"parallel.wire", "train.precision"},
+                   "train.precision fp16 changes the scale of gradients, and parallel.wire bfloat16 keeps what rounding left of them: use bf16"});
   }
   if (train.precision == "fp16" && run.parallel.strategy != "sync") {
     out.push_back({{"train.precision", "parallel.strategy"},

@@ -31,7 +31,8 @@ namespace {
 
 constexpr int kRecordTag = 21;
 constexpr std::uint32_t kOwn = std::numeric_limits<std::uint32_t>::max();   // the version of values that nobody else has
-constexpr std::int64_t kMostStepsApart = 1000;   // between meetings: until then rank 0 keeps what each piece was
+constexpr std::int64_t kMostStepsApart = 1000;   // between meetings: until then rank 0 keeps what each piece was ...
+constexpr std::int64_t kMostTold = std::int64_t{64} << 20;   // ... which are so many bytes at most, but for those of one step
 constexpr std::chrono::milliseconds kServerNap{1};
 constexpr double kLeastSpeedRatio = 2, kMostSpeedRatio = 16;   // that a bound of its own allows for
 
@@ -172,7 +173,9 @@ std::int64_t AsyncStrategy::Impl::next_meeting(std::int64_t step) const {
     const auto next_one = options.repeat->meetings.upper_bound(step);
     return next_one == options.repeat->meetings.end() ? plan.total_steps : *next_one;
   }
-  const std::int64_t last = std::min(plan.total_steps, step + kMostStepsApart);
+  const auto record_bytes = std::ssize(PieceRecord{.read = copies, .applied = copies}.encode());
+  const std::int64_t most = std::clamp<std::int64_t>(kMostTold / (pieces_per_step * record_bytes), 1, kMostStepsApart);
+  const std::int64_t last = std::min(plan.total_steps, step + most);
   for (++step; step < last; ++step) {
     if (step % plan.steps_per_epoch() == 0 || (options.meet_after && options.meet_after(step))) return step;
   }
@@ -385,8 +388,8 @@ void AsyncStrategy::Impl::collect(std::int64_t until_pieces) {
 /// A moment of a server's long wait, in which the core is left to the thread that serves.
 void AsyncStrategy::Impl::serve() {
   ranges.check();
-  const auto updates = ranges.updates();
-  const bool updated = !updates || *updates != std::exchange(updates_seen, *updates);   // who keeps nothing has nothing to wait for
+  const std::uint32_t updates = ranges.updates();
+  const bool updated = updates != std::exchange(updates_seen, updates);
   if (options.serving && options.serving(updated) && !options.repeat) ranges.close();
   std::this_thread::sleep_for(kServerNap);
 }

@@ -7,11 +7,14 @@
 #include <numeric>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "tugline/core/error.hpp"
 #include "tugline/core/log.hpp"
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/parallel/communicator.hpp"
 #include "tugline/parallel/node/node_team.hpp"
+#include "tugline/parallel/world.hpp"
 
 namespace tugline {
 namespace {
@@ -67,6 +70,11 @@ JobRanges::JobRanges(Communicator& control, Arena& arena, Optimizer& optimizer, 
     std::iota(keeping_hosts.begin(), keeping_hosts.end(), 0);
   }
   keepers_ = keepers_of(arena, keeping_hosts);
+  const auto idle = std::find_if(keeping_hosts.begin(), keeping_hosts.end(), [&](int host) { return std::find(keepers_.begin(), keepers_.end(), host) == keepers_.end(); });
+  if (options_.servers > 0 && idle != keeping_hosts.end()) {
+    throw AgreedError(ExitCode::config, fmt::format("parallel.async.servers {}: rank {} would keep none of the {} ranges; use fewer servers, or smaller ranges "
+                                                    "(parallel.bucket_mib)", options_.servers, serving_ranks_[static_cast<std::size_t>(*idle)], num_ranges()));
+  }
   here_.emplace(arena, optimizer, common, schedule,
                 SharedRangesOptions{options_.node, host_of_, control.rank(), kept_ranges(), options_.pieces_per_step, options_.in_turns,
                                     options_.staleness_power, options_.clip_value}, clock);
@@ -127,9 +135,8 @@ void JobRanges::run(GradientTurn& turn) {
   }
 }
 
-std::optional<std::uint32_t> JobRanges::updates() {
+std::uint32_t JobRanges::updates() {
   const auto kept = std::find(keepers_.begin(), keepers_.end(), host_);
-  if (kept == keepers_.end()) return std::nullopt;
   return LockedRange(*here_, static_cast<int>(kept - keepers_.begin())).version();
 }
 

@@ -43,8 +43,8 @@ class JobRanges {
   void check() {
     if (server_) server_->check();
   }
-  /// Of one range that this host keeps, how many it has had; nullopt: it keeps none.
-  std::optional<std::uint32_t> updates();
+  /// Of one range that this host keeps (it must keep some), how many it has had.
+  std::uint32_t updates();
   std::optional<std::int64_t> claim();
   void close();
   std::int64_t end_step();

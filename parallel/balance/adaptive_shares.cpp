@@ -41,7 +41,7 @@ AdaptiveShares::AdaptiveShares(int ranks, AdaptiveOptions options)
 
 std::vector<std::int64_t> AdaptiveShares::shares(const Piece& global) const {
   const std::int64_t samples = global.global_size();
-  return samples == options_.global_batch ? shares_ : scale_shares(samples, shares_, options_.unit);
+  return samples == options_.global_batch ? shares_ : scale_shares(samples, shares_, options_.unit, options_.bounds.least);
 }
 
 std::optional<ShareChange> AdaptiveShares::observe(const Piece& global, std::span<const RankStep> ranks) {
@@ -86,8 +86,7 @@ std::optional<ShareChange> AdaptiveShares::decide(const std::string& cause) {
   const double band = 1 + std::max(options_.dead_band, noise);
   // The common case: no cut could be much better.
   if (fixed == 0 && now <= band * static_cast<double>(options_.global_batch) / speed) return std::nullopt;
-  std::vector<StepCost> costs;
-  for (const RankSpeed& one : speeds_) costs.push_back(one.cost());
+  const std::vector<StepCost> costs = this->costs();
   std::vector<std::int64_t> best = cut(costs);
   const double then = slowest(costs, best);
   if (now <= band * then) return std::nullopt;
@@ -96,8 +95,7 @@ std::optional<ShareChange> AdaptiveShares::decide(const std::string& cause) {
   const bool equal_fits = *least >= options_.bounds.least && *most <= options_.bounds.most;
   if (equal_fits && slowest(costs, equal) <= (1 + options_.dead_band / 2) * then) best = equal;
   if (best == shares_) return std::nullopt;
-  shares_ = std::move(best);
-  for (std::size_t r = 0; r < speeds_.size(); ++r) speeds_[r].move(shares_[r]);
+  move_to(std::move(best));
   const std::string why = cause.empty() ? fmt::format("the others wait for rank {}", last) : cause;
   return ShareChange{shares_, fmt::format("{}: a step of {:.3g} ms should become one of {:.3g} ms", why, 1e3 * now, 1e3 * then)};
 }
@@ -130,9 +128,32 @@ bool AdaptiveShares::restore(const std::string& state) {
     throw CheckpointError(fmt::format("the shares in the checkpoint cannot be read: {}", error.what()));
   }
   if (shares.size() != shares_.size() || total != options_.global_batch) return false;   // another job: start afresh
+  const bool fit = allowed(shares), all_known = std::all_of(speeds.begin(), speeds.end(), [](const RankSpeed& speed) { return speed.known(); });
+  if (!fit && !all_known) return false;
   shares_ = std::move(shares);
   speeds_ = std::move(speeds);
+  if (!fit) move_to(cut(costs()));   // bounds or unit are others now
   return true;
+}
+
+/// Whole units within bounds; the last share that is not 0 may end within a unit.
+bool AdaptiveShares::allowed(std::span<const std::int64_t> shares) const {
+  std::int64_t left = options_.global_batch;
+  return std::all_of(shares.begin(), shares.end(), [&](std::int64_t share) {
+    left -= share;
+    return (share % options_.unit == 0 || left == 0) && share <= options_.bounds.most && (share >= options_.bounds.least || left == 0);
+  });
+}
+
+std::vector<StepCost> AdaptiveShares::costs() const {
+  std::vector<StepCost> all;
+  for (const RankSpeed& one : speeds_) all.push_back(one.cost());
+  return all;
+}
+
+void AdaptiveShares::move_to(std::vector<std::int64_t> shares) {
+  shares_ = std::move(shares);
+  for (std::size_t r = 0; r < speeds_.size(); ++r) speeds_[r].move(shares_[r]);
 }
 
 }  // namespace tugline

@@ -32,6 +32,9 @@ class AdaptiveShares final : public ShareRule {
  private:
   std::vector<std::int64_t> cut(std::span<const StepCost> costs) const;
   std::optional<ShareChange> decide(const std::string& cause);
+  bool allowed(std::span<const std::int64_t> shares) const;
+  std::vector<StepCost> costs() const;
+  void move_to(std::vector<std::int64_t> shares);
 
   AdaptiveOptions options_;
   std::vector<std::int64_t> shares_;

@@ -96,11 +96,12 @@ double slowest(std::span<const StepCost> costs, std::span<const std::int64_t> sh
   return seconds;
 }
 
-Shares scale_shares(std::int64_t total, std::span<const std::int64_t> shares, std::int64_t unit) {
-  const auto [least, most] = std::minmax_element(shares.begin(), shares.end());
-  if (*most - *least <= unit && *least > 0) return equal_shares(total, static_cast<int>(shares.size()), unit);
+Shares scale_shares(std::int64_t total, std::span<const std::int64_t> shares, std::int64_t unit, std::int64_t least) {
+  const Shares equal = equal_shares(std::accumulate(shares.begin(), shares.end(), std::int64_t{0}), static_cast<int>(shares.size()), unit);
+  if (std::equal(shares.begin(), shares.end(), equal.begin())) return equal_shares(total, static_cast<int>(shares.size()), unit);
+  const bool all_have_some = *std::min_element(shares.begin(), shares.end()) > 0;
   const std::vector<double> weights(shares.begin(), shares.end());
-  return units_to_samples(cut_by_weight((total + unit - 1) / unit, weights, {*least > 0 ? 1 : 0}), unit, total);
+  return units_to_samples(cut_by_weight((total + unit - 1) / unit, weights, {all_have_some ? (least + unit - 1) / unit : 0}), unit, total);
 }
 
 Shares units_to_samples(Shares units, std::int64_t unit, std::int64_t total) {

@@ -38,8 +38,8 @@ std::vector<std::int64_t> cut_by_cost(std::int64_t total, std::span<const StepCo
 double slowest(std::span<const StepCost> costs, std::span<const std::int64_t> shares);
 
 /// `total` samples cut like `shares`, which were made for another total (the ragged last batch of an epoch): equal ones stay equal, and a
-/// rank that had samples keeps some where there are enough. Whole units but for the last.
-std::vector<std::int64_t> scale_shares(std::int64_t total, std::span<const std::int64_t> shares, std::int64_t unit = 1);
+/// where all had samples each keeps `least` of them, if there are enough. Whole units but for the last.
+std::vector<std::int64_t> scale_shares(std::int64_t total, std::span<const std::int64_t> shares, std::int64_t unit = 1, std::int64_t least = 1);
 
 /// Shares in samples from shares in units (micro-batches): the last rank that has any has the ragged last unit.
 std::vector<std::int64_t> units_to_samples(std::vector<std::int64_t> units, std::int64_t unit, std::int64_t total);

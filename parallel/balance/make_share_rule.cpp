@@ -21,7 +21,7 @@ namespace {
 /// Empty: all ranks have the same kind of processor, and as many whole cores of it each.
 std::string how_ranks_differ(World& world) {
   const std::string model = cpu_model();
-  const int cores = default_threads_per_rank(cpu_budget(), world.local_size());
+  const int cores = default_threads(world);
   const auto all = world.control().all_gather(fmt::format("{} core{} of {} per rank", cores, cores == 1 ? "" : "s", model.empty() ? "a processor" : model));
   const auto other = std::find_if(all.begin(), all.end(), [&](const std::string& one) { return one != all.front(); });
   if (other == all.end()) return {};

@@ -29,7 +29,7 @@ class ShareRule {
   virtual std::optional<ShareChange> observe(const Piece& global, std::span<const RankStep> ranks) = 0;
   /// What continuing needs, as text; empty: nothing.
   virtual std::string state() const { return {}; }
-  /// Takes what state() gave. False: it was another job's (ranks, batch), or there is nothing to take, and all is as before. Throws
+  /// Takes what state() gave; shares that this rule would not make are cut anew. False: it was another job's (ranks, batch), or there is nothing to take, and all is as before. Throws
   /// CheckpointError when it cannot be read.
   virtual bool restore(const std::string&) { return false; }
 };

@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <limits>
 #include <mutex>
@@ -20,8 +21,8 @@ namespace tugline::mpi {
 namespace {
 
 // MPI_THREAD_SERIALIZED: one lock around every MPI call of the process, not held while waiting for other ranks.
-std::mutex& mpi_mutex() {
-  static std::mutex mutex;
+std::timed_mutex& mpi_mutex() {
+  static std::timed_mutex mutex;
   return mutex;
 }
 
@@ -40,7 +41,7 @@ class CommHandle {
   CommHandle& operator=(CommHandle&&) = delete;
   ~CommHandle() {
     if (comm_ == MPI_COMM_NULL) return;
-    const std::lock_guard<std::mutex> lock(mpi_mutex());
+    const std::lock_guard<std::timed_mutex> lock(mpi_mutex());
     int finalized = 0;
     MPI_Finalized(&finalized);
     if (finalized == 0) MPI_Comm_free(&comm_);
@@ -108,7 +109,7 @@ class MpiWork : public Work {
   }
   bool test() override {
     if (requests_.empty()) return true;
-    const std::lock_guard<std::mutex> lock(mpi_mutex());
+    const std::lock_guard<std::timed_mutex> lock(mpi_mutex());
     int done = 0;
     check(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
     if (done != 0) requests_.clear();
@@ -175,7 +176,7 @@ class MpiCommunicator final : public Communicator {
       return work;
     }
     constexpr std::int64_t kMost = 1 << 30;   // elements of one call
-    const std::lock_guard<std::mutex> lock(mpi_mutex());
+    const std::lock_guard<std::timed_mutex> lock(mpi_mutex());
     std::vector<MPI_Request> requests;
     for (std::int64_t begin = 0; begin < count; begin += kMost) {
       void* part = static_cast<char*>(data) + begin * static_cast<std::int64_t>(size_of(dtype));
@@ -208,7 +209,7 @@ class MpiCommunicator final : public Communicator {
     });
   }
   std::optional<Incoming> probe(int from, int tag) override {
-    const std::lock_guard<std::mutex> lock(mpi_mutex());
+    const std::lock_guard<std::timed_mutex> lock(mpi_mutex());
     int there = 0;
     MPI_Count bytes = 0;
     MPI_Status status;
@@ -219,7 +220,7 @@ class MpiCommunicator final : public Communicator {
   }
   std::unique_ptr<Communicator> split(int color, int key) override {
     barrier();   // MPI has no split that returns at once: with all ranks here, none waits inside it for long
-    const std::lock_guard<std::mutex> lock(mpi_mutex());
+    const std::lock_guard<std::timed_mutex> lock(mpi_mutex());
     MPI_Comm result = MPI_COMM_NULL;
     check(MPI_Comm_split(comm_.get(), color < 0 ? MPI_UNDEFINED : color, key, &result), "MPI_Comm_split");
     if (result == MPI_COMM_NULL) return nullptr;
@@ -228,10 +229,11 @@ class MpiCommunicator final : public Communicator {
   std::unique_ptr<Communicator> duplicate() override {
     MPI_Comm result = MPI_COMM_NULL;
     start("MPI_Comm_idup", 0, [&](const Bytes&, MPI_Request* request) { return MPI_Comm_idup(comm_.get(), &result, request); })->wait();
-    const std::lock_guard<std::mutex> lock(mpi_mutex());
+    const std::lock_guard<std::timed_mutex> lock(mpi_mutex());
     return std::make_unique<MpiCommunicator>(CommHandle(result));
   }
   [[noreturn]] void abort(int exit_code) noexcept override {
+    const std::unique_lock<std::timed_mutex> lock(mpi_mutex(), std::chrono::seconds(1));   // and whoever holds it for longer is what hangs
     MPI_Abort(comm_.get(), exit_code);
     std::_Exit(exit_code);
   }
@@ -239,7 +241,7 @@ class MpiCommunicator final : public Communicator {
  private:
   template <typename Call>
   std::unique_ptr<Work> start(const char* name, std::int64_t bytes, Call call) {
-    const std::lock_guard<std::mutex> lock(mpi_mutex());
+    const std::lock_guard<std::timed_mutex> lock(mpi_mutex());
     const Bytes counted(bytes);
     MPI_Request request = MPI_REQUEST_NULL;
     check(call(counted, &request), name);

@@ -32,6 +32,7 @@ class NodeSum final : public BucketSum {
     started_.clear();
     added_ = spread_ = 0;
     exchanges_.clear();
+    if (exchange_) exchange_->begin();
     finite_ = true;
   }
   void start(int bucket) override {

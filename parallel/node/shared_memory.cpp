@@ -81,7 +81,12 @@ namespace {
 FileDescriptor anonymous_file(std::size_t bytes) {
   FileDescriptor file(memfd_create("tugline", MFD_CLOEXEC));
   if (file.get() < 0) throw_errno();
-  const int failure = posix_fallocate(file.get(), 0, static_cast<off_t>(bytes));
+  constexpr std::size_t kPart = std::size_t{64} << 20;   // what a signal interrupts is given back and begun again
+  int failure = 0;
+  for (std::size_t begin = 0; begin < bytes && failure == 0; begin += kPart) {
+    do failure = posix_fallocate(file.get(), static_cast<off_t>(begin), static_cast<off_t>(std::min(kPart, bytes - begin)));
+    while (failure == EINTR);
+  }
   if (failure != 0) throw std::system_error(failure, std::generic_category());
   return file;
 }

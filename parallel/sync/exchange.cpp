@@ -21,6 +21,11 @@ std::shared_ptr<float> zeros(std::int64_t count) {
   return {static_cast<float*>(memory), std::free};
 }
 
+void copy_range(const Range& range, const std::vector<std::shared_ptr<float>>& from, const std::vector<std::shared_ptr<float>>& to) {
+  const auto buffer = static_cast<std::size_t>(range.buffer);
+  std::copy_n(from[buffer].get() + range.begin, range.size(), to[buffer].get() + range.begin);
+}
+
 /// All ranks' data, then the sum.
 class GatheredSum final : public Work {
  public:
@@ -69,7 +74,7 @@ Exchange::Exchange(Communicator& communicator, const Arena& arena, const Exchang
   if (on_host && !pairwise_ && (options.ring || options.bfloat16)) ring_ = std::make_unique<RingCommunicator>(communicator.duplicate());
   for (const auto& flat : arena.flats()) {
     const bool rounded = options.bfloat16 && flat.gradients.defined() && flat.gradients.scalar_type() == at::kFloat;
-    residuals_.push_back(rounded ? zeros(flat.gradients.numel()) : nullptr);
+    for (auto* const buffers : {&residuals_, &before_}) buffers->push_back(rounded ? zeros(flat.gradients.numel()) : nullptr);
   }
 }
 Exchange::~Exchange() = default;
@@ -77,16 +82,17 @@ Exchange::~Exchange() = default;
 std::unique_ptr<Work> Exchange::start(const Range& range) {
   const at::Tensor gradients = arena_.gradients(range);
   if (pairwise_) return std::make_unique<GatheredSum>(communicator_, gradients.data_ptr(), range.size(), dtype_of(gradients));
-  const auto& residual = residuals_[static_cast<std::size_t>(range.buffer)];
-  if (residual) return ring_->start_rounded_sum(gradients.data_ptr<float>(), range.size(), residual.get() + range.begin);
+  if (const auto& residual = residuals_[static_cast<std::size_t>(range.buffer)]) {
+    copy_range(range, residuals_, before_);
+    started_.push_back(range);
+    return ring_->start_rounded_sum(gradients.data_ptr<float>(), range.size(), residual.get() + range.begin);
+  }
   Communicator& communicator = ring_ ? static_cast<Communicator&>(*ring_) : communicator_;
   return communicator.start_all_reduce(gradients.data_ptr(), range.size(), dtype_of(gradients), ReduceOp::sum);
 }
 
 void Exchange::forget() {
-  for (std::size_t f = 0; f < residuals_.size(); ++f) {
-    if (residuals_[f]) std::fill_n(residuals_[f].get(), arena_.flats()[f].gradients.numel(), 0.0F);
-  }
+  for (const Range& range : started_) copy_range(range, before_, residuals_);
 }
 
 std::optional<Residual> Exchange::residual(const Range& range) const {

@@ -33,9 +33,11 @@ class Exchange {
   Exchange(Communicator& communicator, const Arena& arena, const ExchangeOptions& options);
   ~Exchange();
 
+  /// A new step.
+  void begin() { started_.clear(); }
   /// In place; collective, in one order.
   std::unique_ptr<Work> start(const Range& range);
-  /// Drops what rounding has left over so far: it belongs to a step that was skipped.
+  /// The step is skipped, and all its sums have been waited for: what rounding has left over is what it was before.
   void forget();
   /// What rounding has left over of `range`; nullopt where it is not rounded.
   std::optional<Residual> residual(const Range& range) const;
@@ -47,7 +49,8 @@ class Exchange {
   const Arena& arena_;
   bool pairwise_;
   std::unique_ptr<RingCommunicator> ring_;
-  std::vector<std::shared_ptr<float>> residuals_;   // per flat, as long as its gradients; null where nothing is rounded
+  std::vector<std::shared_ptr<float>> residuals_, before_;   // per flat, as long as its gradients; null where nothing is rounded
+  std::vector<Range> started_;                               // in this step: before_ has what their residuals were
 };
 
 /// Element type of a tensor, for the communicator. Throws Error on one that cannot be summed across ranks.

@@ -22,7 +22,10 @@ class MessageSum final : public BucketSum {
   MessageSum(Communicator& communicator, Arena& arena, const ExchangeOptions& options)
       : arena_(arena), rank_(communicator.rank()), size_(communicator.size()), exchange_(communicator, arena, options) {}
 
-  void begin() override { under_way_.clear(); }
+  void begin() override {
+    under_way_.clear();
+    exchange_.begin();
+  }
   void start(int bucket) override {
     if (size_ > 1) under_way_.push_back(exchange_.start(held(bucket)));
   }

@@ -83,14 +83,6 @@ TEST(CoreList, ThereAndBack) {
   EXPECT_LE(parse_core_list("0-2147483647").size(), 65536u);
 }
 
-TEST(DefaultThreads, DividesWhatIsUsable) {
-  CpuBudget budget;
-  budget.usable = 8;
-  EXPECT_EQ(default_threads_per_rank(budget, 1), 8);
-  EXPECT_EQ(default_threads_per_rank(budget, 3), 2);
-  EXPECT_EQ(default_threads_per_rank(budget, 16), 1);
-}
-
 TEST(DefaultThreads, RanksBoundToCoresOfTheirOwnKeepThem) {
   using Cores = std::vector<int>;
   CpuBudget budget{.cores = {0, 1, 2, 3}, .affinity_cores = 4, .usable = 4};

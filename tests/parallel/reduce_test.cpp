@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -68,6 +69,15 @@ TEST_P(Reduce, FindsWhatIsNotFiniteInInputsAndInSums) {
   std::vector<float> sum(3);
   void* const out = sum.data();
   EXPECT_EQ(reduce(in, std::span(&out, 1), 3, DType::float32, ReduceOp::sum), GetParam() == 1) << "a sum that overflows";
+}
+
+TEST(AllFinite, OfASumThatIsFiniteAndCannotBeStored) {
+  const std::uint16_t large = 0x78e2;   // 40000 in float16
+  const std::array<const void*, 2> in{&large, &large};
+  std::uint16_t sum = 0;
+  void* const out = &sum;
+  EXPECT_FALSE(reduce(in, std::span(&out, 1), 1, DType::float16, ReduceOp::sum));
+  EXPECT_EQ(sum, 0x7c00);
 }
 
 TEST(AllFinite, KnowsEveryType) {

@@ -249,6 +249,31 @@ TEST(AdaptiveShares, GoesOnFromItsStateAtAnyStep) {
   }
 }
 
+/// Somebody has changed the config, perhaps since a rank ran out of memory.
+TEST(AdaptiveShares, GoesOnFromItsStateWithinOtherBounds) {
+  Cluster first{.fixed_seconds = {0, 0}, .speed = [](std::size_t r, std::int64_t) { return r == 1 ? 0.25 : 1; }};
+  EXPECT_THAT(first.run(40).shares, ElementsAre(205, 51));
+  AdaptiveShares small(2, {.global_batch = 256, .bounds = {1, 150}});
+  ASSERT_TRUE(small.restore(first.rule->state()));
+  EXPECT_THAT(small.shares({.global_end = 256}), ElementsAre(150, 106));
+  AdaptiveShares units(2, {.global_batch = 256, .unit = 16});
+  ASSERT_TRUE(units.restore(first.rule->state()));
+  EXPECT_THAT(units.shares({.global_end = 256}), ElementsAre(208, 48));
+}
+
+/// All are slow while the data is cold, one most of all, so that its share is small; then all are what they are.
+TEST(AdaptiveShares, WhatWasUsualWhenAllWasSlowIsForgotten) {
+  Cluster cluster{.fixed_seconds = {0, 0, 0, 0}, .speed = [](std::size_t r, std::int64_t step) {
+    if (step < 60) return 1.0 / 3;
+    if (step < 120) return r == 1 ? 1.0 / 15 : 1.0 / 3;
+    return r == 1 && step < 180 ? 0.2 : 1.0;
+  }};
+  cluster.run(220);
+  const auto settled = cluster.run(100, 220);
+  EXPECT_LE(settled.seconds / settled.ideal_seconds, 1.03);
+  EXPECT_LE(settled.changes.size(), 2U);
+}
+
 TEST(AdaptiveShares, TheStateOfAnotherJobIsLeftAlone) {
   Cluster first{.fixed_seconds = {0, 0}, .speed = [](std::size_t r, std::int64_t) { return r == 1 ? 0.5 : 1; }};
   first.run(40);

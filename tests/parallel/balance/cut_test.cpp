@@ -62,6 +62,8 @@ TEST(Cut, EqualSharesStayEqualAndOthersKeepTheirProportionInARaggedBatch) {
   EXPECT_THAT(scale_shares(3, std::vector<std::int64_t>{90, 5, 5}), ElementsAre(1, 1, 1));
   EXPECT_THAT(scale_shares(10, std::vector<std::int64_t>{12, 4}, 4), ElementsAre(8, 2));
   EXPECT_THAT(scale_shares(200, std::vector<std::int64_t>{128, 0, 128}, 128), ElementsAre(128, 0, 72));
+  EXPECT_THAT(scale_shares(300, std::vector<std::int64_t>{256, 128}, 128), ElementsAre(256, 44)) << "one unit apart is not equal";
+  EXPECT_THAT(scale_shares(10, std::vector<std::int64_t>{254, 2}, 1, 2), ElementsAre(8, 2));
 }
 
 TEST(Cut, RecordedSharesAreUsedFromTheirStepOn) {

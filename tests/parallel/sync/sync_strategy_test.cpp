@@ -253,6 +253,11 @@ TEST_F(SyncStrategyTest, InSharedMemoryEveryRunAndEveryRankHasTheSameBits) {
 /// On every path that has messages of the ring. Rounding has 8 bits, and what it takes comes back.
 TEST_P(EveryPath, BFloat16OnTheWireStaysCloseAndTheSameOnAllRanks) {
   const at::Tensor begin = values();
+  const auto residuals = [&] {
+    std::vector<float> all;
+    for (const Residual& residual : strategy_->residuals()) all.insert(all.end(), residual.values.begin(), residual.values.end());
+    return all;
+  };
   const auto train = [&](bool rounded) {
     SyncOptions options;
     options.exchange.bfloat16 = rounded;
@@ -261,12 +266,14 @@ TEST_P(EveryPath, BFloat16OnTheWireStaysCloseAndTheSameOnAllRanks) {
     for (int i = 0; i < 36; ++i) {
       // A step that explodes is skipped, and so is what rounding left of it: one gradient is infinite, the others are only huge.
       const bool explode = i >= 12 && i < 15;
+      const auto before = residuals();
       const StepFacts facts = step([&](StepReport&, at::Tensor& sum) {
         if (explode && sum.defined()) {
           sum = sum * 1e30 + model_->parameters()[0].view(-1)[0] * std::numeric_limits<double>::infinity();
         }
       });
       EXPECT_EQ(facts.finite, !explode);
+      if (explode) EXPECT_EQ(residuals(), before) << "what earlier steps left is still to come";
     }
     EXPECT_TRUE(same_on_all_ranks({static_cast<const char*>(values().data_ptr()), values().nbytes()}));
     return values();
