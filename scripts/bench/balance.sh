@@ -12,12 +12,13 @@ trap remove_quota_groups EXIT
 # ddp SPEEDS: PyTorch's share of what its ranks do alone
 ddp() {
   [ -n "${TUGLINE_PEER_PYTHON:-}" ] || return 0
-  local speeds=$1 value
+  local speeds=$1 ratio value p10 p90
   quota_groups ${speeds//,/ }
-  value=$("$TUGLINE_PEER_PYTHON" "$root/scripts/bench/ddp.py" --own mlp-256 "${groups[@]/%//cgroup.procs}")
+  ratio=$("$TUGLINE_PEER_PYTHON" "$root/scripts/bench/ddp.py" --own mlp-256 "${groups[@]/%//cgroup.procs}")
+  read -r value p10 p90 <<<"$ratio"
   remove_quota_groups
   printf '{"bench": "balance", "case": "samples/s, quotas %s, PyTorch DDP over gloo", "value": %s, "p10": %s, "p90": %s, "unit": "x", "better": "higher", "peer": "sum of its ranks'"'"' own speeds", "goal": null}\n' \
-    "$speeds" "$value" "$value" "$value"
+    "$speeds" "$value" "$p10" "$p90"
 }
 bench core 2 work --speeds 1,0.5 "$@"
 bench core 2 quota --speeds 0.9,0.45 "$@"

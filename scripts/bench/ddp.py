@@ -4,7 +4,8 @@
 
 ddp.py mlp-64: milliseconds per step, the better of plain DDP and DDP with gradient_as_bucket_view and static_graph, both with
 SGD(fused=True). ddp.py mlp-64 GROUP GROUP...: as many ranks, each in one of these control groups, by its file cgroup.procs.
-ddp.py --own mlp-64 GROUP GROUP...: samples per second of DDP, the better of both, over the sum of what the ranks do alone, all at once, in turn.
+ddp.py --own mlp-64 GROUP GROUP...: samples per second of DDP, the better of both, over the sum of what the ranks do alone, all at once, in turn:
+median and the lowest and highest tenth.
 ddp.py --cuda RANKS mlp-64: the same over NCCL, a GPU for each rank, batches from pinned memory.
 Started by mpirun, one process per host and each a rank (MASTER_ADDR names the first's): fewer steps, for a slow link.
 ddp.py all-reduce BYTES: microseconds of gloo's all-reduce, each time of fresh data, of which every rank then reads all.
@@ -171,9 +172,11 @@ def worker(rank, world, name, batch, queue):
                 ratios.append(world * batch / slowest.item() / ((before + after) / 2))
                 before = after
         median = -statistics.median(ratios) if OWN else statistics.median(blocks)
-        best = median if best is None else min(best, median)
+        result = median, sorted(ratios)
+        best = result if best is None else min(best, result)
     if rank == 0:
-        queue.put(abs(best))
+        median, ratios = best
+        queue.put(f"{-median} {ratios[len(ratios) // 10]} {ratios[-1 - len(ratios) // 10]}" if OWN else median)
     dist.destroy_process_group()
 
 
