@@ -73,7 +73,7 @@ JobRanges::JobRanges(Communicator& control, Arena& arena, Optimizer& optimizer, 
   const auto idle = std::find_if(keeping_hosts.begin(), keeping_hosts.end(), [&](int host) { return std::find(keepers_.begin(), keepers_.end(), host) == keepers_.end(); });
   if (options_.servers > 0 && idle != keeping_hosts.end()) {
     throw AgreedError(ExitCode::config, fmt::format("parallel.async.servers {}: rank {} would keep none of the {} ranges; use fewer servers, or smaller ranges "
-                                                    "(parallel.bucket_mib)", options_.servers, serving_ranks_[static_cast<std::size_t>(*idle)], num_ranges()));
+                                                    "(parallel.bucket_mib)", options_.servers, serving_ranks_[static_cast<std::size_t>(*idle)], keepers_.size()));
   }
   here_.emplace(arena, optimizer, common, schedule,
                 SharedRangesOptions{options_.node, host_of_, control.rank(), kept_ranges(), options_.pieces_per_step, options_.in_turns,
