@@ -238,9 +238,17 @@ TEST_F(AsyncTest, ServersComputeNothing) {
     }
   };
   refused(world_.size(), "at least one must compute");
+  config_.parallel.async.local_steps = config_.data.batch / world_.size() + 1;
+  refused(0, "too small for so many parts");
+  config_.parallel.async.local_steps = 1;
   if (world_.num_hosts() == 1) {
     if (world_.size() > 1) refused(1, "need no server");
     return;
+  }
+  if (world_.size() > 2) {   // servers on both hosts, and one range
+    const double cut = std::exchange(config_.parallel.bucket_mib, 0);
+    refused(world_.size() - 1, "would keep none of the 1 ranges");
+    config_.parallel.bucket_mib = cut;
   }
   for (int servers = 1; servers < world_.size(); ++servers) {
     for (const std::int64_t bound : {0, 2}) {
