@@ -15,7 +15,7 @@ namespace {
 class NodeSum final : public BucketSum {
  public:
   NodeSum(std::shared_ptr<NodeTeam> team, Arena& arena, const ExchangeOptions& options)
-      : team_(std::move(team)), arena_(arena), filled_(team_->make_signals(filled_memory_)), summed_(team_->make_signals(summed_memory_)) {
+      : team_(std::move(team)), arena_(arena), filled_(team_->make_signals()), summed_(team_->make_signals()) {
     for (const auto& flat : arena.flats()) {
       everywhere_.push_back(flat.gradients.defined() ? team_->everywhere(flat.gradients.data_ptr()) : std::vector<std::byte*>());
       if (flat.gradients.defined() && everywhere_.back().empty()) throw Error("the gradients do not lie in memory that the ranks share");
@@ -144,7 +144,6 @@ class NodeSum final : public BucketSum {
 
   std::shared_ptr<NodeTeam> team_;
   Arena& arena_;
-  std::shared_ptr<void> filled_memory_, summed_memory_;
   std::vector<Signal*> filled_;                       // per rank: buckets filled
   std::vector<Signal*> summed_;                       // per rank: steps whose slices are summed
   std::vector<std::vector<std::byte*>> everywhere_;   // per flat, per rank

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-
 #include "tugline/core/cpu.hpp"
 #include "tugline/parallel/communicator.hpp"
 #include "tugline/parallel/world.hpp"
@@ -41,12 +40,12 @@ NodeTeam::NodeTeam(World& world) : NodeTeam(world.control().split(world.host_ind
 NodeTeam::NodeTeam(std::unique_ptr<Communicator> host, Communicator& everyone)
     : owned_host_(std::move(host)), host_(*owned_host_), everyone_(everyone), rank_(host_.rank()), size_(host_.size()),
       patience_(patience_of(host_)) {
-  barrier_ = make_signals(barrier_memory_);
+  barrier_ = make_signals();
 }
 
 NodeTeam::NodeTeam(Communicator& control)
     : host_(control), everyone_(control), rank_(control.rank()), size_(control.size()), lanes_(size_), patience_(patience_of(control)) {
-  barrier_ = make_signals(barrier_memory_);
+  barrier_ = make_signals();
 }
 NodeTeam::~NodeTeam() = default;
 
@@ -78,10 +77,13 @@ bool NodeTeam::is_common(const void* memory) const {
   return found != pieces_.end() && found->second.common && !found->second.memory.expired();
 }
 
-std::vector<Signal*> NodeTeam::make_signals(std::shared_ptr<void>& keeper) {
-  keeper = allocate(sizeof(Signal));
+std::vector<Signal*> NodeTeam::make_signals() {
+  constexpr std::size_t kPerPiece = kReadySignals + 1;
+  const std::size_t index = num_signals_ % kPerPiece;
+  if (index == 0) signal_memory_.push_back(allocate(kPerPiece * sizeof(Signal)));   // may throw: then nothing has happened
+  ++num_signals_;
   std::vector<Signal*> signals;
-  for (std::byte* const memory : everywhere(keeper.get())) signals.push_back(reinterpret_cast<Signal*>(memory));
+  for (std::byte* const memory : everywhere(signal_memory_.back().get())) signals.push_back(reinterpret_cast<Signal*>(memory) + index);
   return signals;
 }
 
@@ -90,9 +92,11 @@ void NodeTeam::wait_for_all(const std::vector<Signal*>& signals, std::uint32_t v
 }
 
 void NodeTeam::wait_for(Signal& signal, std::uint32_t value) {
-  // The threads backend says here that another rank has failed; under MPI a lost rank ends the job.
-  wait_until(signal, value, patience_, [this] { host_.probe(-1, kTagOfNothing); });
+  wait_until(signal, value, patience_, [this] { look_around(); });
 }
+
+/// The threads backend says here that another rank has failed; under MPI a lost rank ends the job.
+void NodeTeam::look_around() { host_.probe(-1, kTagOfNothing); }
 
 void NodeTeam::barrier() {
   raise(*barrier_[static_cast<std::size_t>(rank_)], ++barriers_);

@@ -46,10 +46,14 @@ class NodeTeam {
   void wait_for_all(const std::vector<Signal*>& signals, std::uint32_t value);
   /// Waits until `signal`, in memory of the team, has been raised to `value`.
   void wait_for(Signal& signal, std::uint32_t value);
+  /// For who waits by other means: throws where a rank is known to have failed, and lets messages move.
+  void look_around();
   /// Of the ranks of this host. What any wrote before is seen by all after.
   void barrier();
-  /// A signal per rank, made by allocate(). Collective.
-  std::vector<Signal*> make_signals(std::shared_ptr<void>& keeper);
+  /// A signal per rank, at 0; they live as long as this team, which takes none back. Collective. The first kReadySignals of a team never throw NoSharedMemory: their
+  /// memory was reserved with the team, since who asks for them can often no longer turn to messages.
+  std::vector<Signal*> make_signals();
+  static constexpr std::size_t kReadySignals = 63;   // a page, less the barrier's own
 
  private:
   NodeTeam(std::unique_ptr<Communicator> host, Communicator& everyone);
@@ -65,7 +69,8 @@ class NodeTeam {
   int rank_, size_, lanes_ = 1, num_hosts_ = 1;
   Patience patience_;
   std::map<const void*, Piece> pieces_;   // by where this rank sees its own
-  std::shared_ptr<void> barrier_memory_;
+  std::vector<std::shared_ptr<void>> signal_memory_;
+  std::size_t num_signals_ = 0;
   std::vector<Signal*> barrier_;
   std::uint32_t barriers_ = 0;
 };

@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include <set>
+
 #include "tugline/parallel/node/node_team.hpp"
 #include "tugline/tests/parallel/node/node_cases.hpp"
 #include "tugline/tests/support/mpi_world.hpp"
@@ -22,10 +24,10 @@ TEST_P(NodeOfProcesses, HoldsWhenChecked) {
 /// A limit on file sizes is a small /dev/shm, a full one, or a container's limit, of which a test can make one.
 class LastRankMayMakeSmallFilesOnly {
  public:
-  explicit LastRankMayMakeSmallFilesOnly(bool last) {
+  explicit LastRankMayMakeSmallFilesOnly(bool last, rlim_t bytes = 1 << 16) {
     getrlimit(RLIMIT_FSIZE, &before_);
     old_ = signal(SIGXFSZ, SIG_IGN);
-    const rlimit small{1 << 16, before_.rlim_max};
+    const rlimit small{bytes, before_.rlim_max};
     if (last) setrlimit(RLIMIT_FSIZE, &small);
   }
   ~LastRankMayMakeSmallFilesOnly() {
@@ -57,6 +59,22 @@ TEST_F(NodeMemory, ThatOneRankCannotReserveIsRefusedByAllAndTouchesNothing) {
     }
   }
   EXPECT_NE(team.allocate(1 << 20), nullptr) << "and the team goes on";
+}
+
+TEST_F(NodeMemory, ThatSignalsNeedIsReservedWithTheTeam) {
+  NodeTeam team(world_);
+  std::set<Signal*> mine;
+  {
+    const LastRankMayMakeSmallFilesOnly limit(last(), 1);
+    for (std::size_t i = 0; i < NodeTeam::kReadySignals; ++i) {
+      const auto signals = team.make_signals();
+      mine.insert(signals[static_cast<std::size_t>(team.rank())]);
+      EXPECT_EQ(signals[0]->value, 0u);
+    }
+    EXPECT_EQ(mine.size(), NodeTeam::kReadySignals) << "each one apart from all others";
+    EXPECT_THROW(team.make_signals(), NoSharedMemory);
+  }
+  EXPECT_EQ(team.make_signals().size(), static_cast<std::size_t>(team.size())) << "and the team goes on";
 }
 
 }  // namespace
