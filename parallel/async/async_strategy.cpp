@@ -234,6 +234,7 @@ void AsyncStrategy::begin_step(int backwards, double nominal_weight) {
 }
 
 StepFacts AsyncStrategy::finish_step(const StepReport& report) {
+  if (report.late) throw Error("ranks that step on their own compute on the host");
   Impl& self = *impl_;
   const double start = self.clock.seconds();
   StepFacts facts;

@@ -2,6 +2,7 @@
 #include "tugline/parallel/async/gradient_turn.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "tugline/parallel/async/far_ranges.hpp"
 
@@ -19,8 +20,10 @@ GradientTurn::GradientTurn(RangeAccess& ranges, std::vector<std::uint32_t>& copi
 
 GradientTurn::GradientTurn(RangeAccess& ranges, std::vector<std::uint32_t>& copies, const Options& options)
     : GradientTurn(ranges, copies, Push{}, options) {
-  phase_ = !options.reads ? Phase::done : num_far_ > 0 ? Phase::asking : Phase::reading;
+  phase_ = first_of_reading();
 }
+
+GradientTurn::Phase GradientTurn::first_of_reading() const { return !options_.reads ? Phase::done : num_far_ > 0 ? Phase::asking : Phase::reading; }
 
 /// Far ranges come first, since messages take longer; but while their values are on the way, those here are read.
 int GradientTurn::range() const {
@@ -28,14 +31,33 @@ int GradientTurn::range() const {
   return order_[static_cast<std::size_t>(at)];
 }
 
-bool GradientTurn::must_poll() const { return options_.far != nullptr && options_.far->busy(); }
+bool GradientTurn::must_poll() const { return (options_.far != nullptr && options_.far->busy()) || unread_.size() > 1; }
 
 bool GradientTurn::advance() {
   if (phase_ == Phase::done) return false;
-  if (must_poll()) options_.far->progress();
-  const bool moved = options_.far != nullptr && options_.far->is_far(range()) ? advance_far() : advance_here();
+  if (options_.far != nullptr && options_.far->busy()) options_.far->progress();
+  if (phase_ == Phase::reading && options_.repeated.versions != nullptr) return read_any();
+  const bool moved = advance_range();
   if (moved) next_range();
   return moved;
+}
+
+bool GradientTurn::advance_range() { return options_.far != nullptr && options_.far->is_far(range()) ? advance_far() : advance_here(); }
+
+/// The first range whose turn it is: others may wait for this worker's read of one while it waits for another.
+bool GradientTurn::read_any() {
+  if (unread_.empty()) {
+    unread_.resize(static_cast<std::size_t>(ranges_.num_ranges()));
+    std::iota(unread_.begin(), unread_.end(), 0);
+  }
+  const auto read = std::find_if(unread_.begin(), unread_.end(), [&](int position) {
+    position_ = position;
+    return advance_range();
+  });
+  if (read == unread_.end()) return false;
+  unread_.erase(read);
+  if (unread_.empty()) phase_ = Phase::done;
+  return true;
 }
 
 void GradientTurn::next_range() {
@@ -43,7 +65,7 @@ void GradientTurn::next_range() {
   position_ = 0;
   switch (phase_) {
     case Phase::giving: phase_ = Phase::waiting; break;
-    case Phase::waiting: phase_ = !options_.reads ? Phase::done : num_far_ > 0 ? Phase::asking : Phase::reading; break;
+    case Phase::waiting: phase_ = first_of_reading(); break;
     case Phase::asking: phase_ = Phase::reading; break;
     case Phase::reading:
     case Phase::done: phase_ = Phase::done; break;
@@ -64,7 +86,8 @@ void GradientTurn::give(LockedRange& locked) {
   applied_[index] = locked.give(options_.worker, push_, options_.dropped, options_.staleness);
   locked.apply_ready(rule());
   // While it is in the cache. That it is read is said later: who has said so must not wait for anything.
-  if (options_.reads && !locked.waits(options_.worker)) copy(locked.version());
+  const bool another = options_.repeated.versions != nullptr && (*options_.repeated.versions)[index] != locked.version();
+  if (options_.reads && !locked.waits(options_.worker) && !another) copy(locked.version());
 }
 
 bool GradientTurn::wait(const LockedRange& locked) {
@@ -100,7 +123,7 @@ bool GradientTurn::advance_far() {
     if (options_.repeated.applied != nullptr) push_.version = (*options_.repeated.applied)[index];
     request.what = FarRequest::What::give;
     request.dropped = options_.dropped;
-    request.brings = options_.reads && options_.staleness == 0;   // nothing follows before this worker's next gradient; else it may be sent in vain
+    request.brings = options_.reads && options_.staleness == 0 && options_.repeated.versions == nullptr;   // nothing follows before this worker's next gradient; else it may be sent in vain
     request.push = push_;
     far.ask(request);
     return true;

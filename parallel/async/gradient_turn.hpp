@@ -19,10 +19,12 @@ struct Repeated {
 
 /// What one worker does between two computations: gives its gradient to every range, waits until all are applied, and reads every range
 /// again. A range is copied while its update is in the cache; a read counts only once nothing of this worker waits any more, so that
-/// who holds up others never waits itself. In steps, each of which locks one range, so that all their interleavings can be tried.
+/// who holds up others never waits itself. In steps, each of which locks one range at a time, so that all their interleavings can be tried.
+///
+/// Where a run repeats another, versions are read as they come, in the order that the other had: on its hosts it may not have been the one here.
 ///
 /// Ranges of other hosts are asked for by messages, all before the first answer is waited for: first all gradients; then, when all are applied
-/// everywhere, all reads, which nothing but the network delays.
+/// everywhere, all reads, which in a run of its own nothing but the network delays.
 class GradientTurn {
  public:
   struct Options {
@@ -39,7 +41,7 @@ class GradientTurn {
   /// One that only reads.
   GradientTurn(RangeAccess& ranges, std::vector<std::uint32_t>& copies, const Options& options);
 
-  /// One step. False: it has to wait for blocked_on() or, where must_poll(), for a message; or it is done().
+  /// One step. False: it has to wait for blocked_on() or, where must_poll(), for any of several things; or it is done().
   bool advance();
   bool done() const { return phase_ == Phase::done; }
   struct Blocked {
@@ -47,7 +49,7 @@ class GradientTurn {
     std::uint32_t version = 0;   ///< that the range must have reached
   };
   Blocked blocked_on() const { return blocked_; }
-  /// Messages are under way, and move only while advance() is called: no sleeping.
+  /// What it waits for may come from several sides, or by messages, which move only while advance() is called: no sleeping.
   bool must_poll() const;
 
   /// Per range, once done: the version that this turn's gradient became part of.
@@ -55,9 +57,12 @@ class GradientTurn {
 
  private:
   enum class Phase { giving, waiting, asking, reading, done };
+  Phase first_of_reading() const;
   int range() const;
   ApplyRule rule() const { return {options_.staleness, options_.repeated.scripts}; }
   void next_range();
+  bool advance_range();
+  bool read_any();
   bool advance_here();
   void give(LockedRange& range);
   bool wait(const LockedRange& range);
@@ -73,6 +78,7 @@ class GradientTurn {
   int num_far_ = 0;
   Phase phase_;
   int position_ = 0;
+  std::vector<int> unread_;  // positions, where versions are given
   Blocked blocked_;
   std::vector<std::uint32_t> applied_;
 };

@@ -4,7 +4,10 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <chrono>
 #include <numeric>
+#include <optional>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -18,6 +21,9 @@
 
 namespace tugline {
 namespace {
+
+constexpr double kYieldSeconds = 2e-3;   // before a rank that looks at several ranges sleeps between its looks
+constexpr std::chrono::microseconds kNap{200};
 
 /// Hosts count from 0, in the order of their first ranks.
 std::vector<int> numbers_of(const std::vector<std::string>& hosts, int ranks) {
@@ -53,7 +59,7 @@ std::vector<int> keepers_of(const Arena& arena, const std::vector<int>& hosts) {
 
 JobRanges::JobRanges(Communicator& control, Arena& arena, Optimizer& optimizer, const std::vector<at::Tensor>& common, const Schedule& schedule,
                      Options options, const Clock& clock)
-    : control_(control), arena_(arena), optimizer_(optimizer), options_(std::move(options)),
+    : control_(control), arena_(arena), optimizer_(optimizer), options_(std::move(options)), clock_(clock),
       host_of_(numbers_of(options_.hosts, control.size())), host_(host_of_[static_cast<std::size_t>(control.rank())]) {
   for (int rank = 0; rank < control.size(); ++rank) {
     if (host_of_[static_cast<std::size_t>(rank)] == std::ssize(first_ranks_)) first_ranks_.push_back(rank);
@@ -123,11 +129,22 @@ void JobRanges::serve() {
 }
 
 void JobRanges::run(GradientTurn& turn) {
+  std::optional<double> waiting;   // since when, for other ranks of this host
   while (!turn.done()) {
-    if (turn.advance() || turn.done()) continue;
+    const bool moved = turn.advance();
+    if (waiting && moved) here_->add_wait(clock_.seconds() - *std::exchange(waiting, std::nullopt));
+    if (moved || turn.done()) continue;
     check();
-    if (turn.must_poll()) {
+    if (far_ && far_->busy()) {
       sched_yield();
+    } else if (turn.must_poll()) {
+      if (!waiting) waiting = clock_.seconds();
+      if (clock_.seconds() - *waiting < kYieldSeconds) {
+        sched_yield();
+      } else {
+        options_.node->look_around();
+        std::this_thread::sleep_for(kNap);
+      }
     } else {
       const auto [range, version] = turn.blocked_on();
       here_->wait_for(range, version);

@@ -68,6 +68,7 @@ class JobRanges {
   Arena& arena_;
   Optimizer& optimizer_;
   Options options_;
+  const Clock& clock_;
   std::vector<int> host_of_;                // per rank
   int host_ = 0;                            // this rank's
   std::vector<int> first_ranks_;            // per host

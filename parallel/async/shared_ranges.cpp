@@ -226,8 +226,12 @@ void SharedRanges::wait_for(int range, std::uint32_t version) {
   if (!options_.node) throw Error("a worker that is alone waits for another");
   const double start = clock_.seconds();
   options_.node->wait_for(place(static_cast<std::size_t>(range) + 1).applied, version);
+  add_wait(clock_.seconds() - start);
+}
+
+void SharedRanges::add_wait(double seconds) {
   const std::scoped_lock lock(mutex_);
-  spent_.wait_seconds += clock_.seconds() - start;
+  spent_.wait_seconds += seconds;
 }
 
 std::optional<std::int64_t> SharedRanges::claim(int worker) {

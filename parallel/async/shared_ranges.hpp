@@ -70,6 +70,7 @@ class SharedRanges final : public RangeAccess {
     std::int64_t bytes = 0;   ///< that came from other ranks' memory or went to common memory
   };
   Spent take_spent();
+  void add_wait(double seconds);   ///< of this rank for others, elsewhere than in wait_for()
 
  private:
   struct Place;

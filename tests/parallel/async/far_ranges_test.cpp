@@ -128,6 +128,13 @@ FarJob random_job(std::mt19937_64& random, int bound) {
   return job;
 }
 
+/// Workers on other hosts than before, perhaps all on one.
+std::vector<int> spread_anew(int workers, std::mt19937_64& random) {
+  std::vector<int> host_of{0};
+  while (std::ssize(host_of) < workers) host_of.push_back(host_of.back() + static_cast<int>(between(random, 0, 1)));
+  return host_of;
+}
+
 FarJob& drop(FarJob& job, std::mt19937_64& random, double probability) {
   for (std::int64_t piece = 0; piece < job.pieces(); ++piece) {
     if (std::bernoulli_distribution(probability)(random)) job.dropped.insert(piece);
@@ -175,8 +182,10 @@ TEST(FarRanges, ARecordedRunIsRepeatedOverHosts) {
     SCOPED_TRACE("round " + std::to_string(round) + ": " + name_of(job));
     ASSERT_NO_THROW(run_simulated(first));
     job.repeat = &first.record;
-    for (int time = 0; time < 3; ++time) {
-      FarLab again(job, random());
+    for (int time = 0; time < 4; ++time) {
+      FarJob elsewhere = job;
+      if (time % 2 == 1) elsewhere.host_of = spread_anew(job.workers(), random);
+      FarLab again(elsewhere, random());
       ASSERT_NO_THROW(run_simulated(again));
       ASSERT_EQ(again.record.updates, first.record.updates);
       ASSERT_EQ(again.record.meetings, first.record.meetings);
@@ -206,9 +215,13 @@ TEST(FarRanges, ARecordedRunIsRepeatedBetweenThreads) {
     SCOPED_TRACE("round " + std::to_string(round) + ": " + name_of(job));
     ASSERT_NO_THROW(run_threads(first));
     job.repeat = &first.record;
-    FarLab again(job, random());
-    ASSERT_NO_THROW(run_threads(again));
-    ASSERT_EQ(again.record.updates, first.record.updates);
+    for (const bool moved : {false, true}) {
+      FarJob elsewhere = job;
+      if (moved) elsewhere.host_of = spread_anew(job.workers(), random);
+      FarLab again(elsewhere, random());
+      ASSERT_NO_THROW(run_threads(again));
+      ASSERT_EQ(again.record.updates, first.record.updates);
+    }
   }
 }
 

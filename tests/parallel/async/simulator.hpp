@@ -20,6 +20,7 @@ struct Job {
   std::int64_t steps = 4, epoch = 4;     ///< all meet after each epoch, and where the cursor was closed
   std::vector<std::int64_t> samples{};   ///< per piece
   std::vector<char> dropped{};           ///< per piece
+  std::vector<int> first_ranges{};       ///< per worker: where it begins; empty: spread out
 
   std::int64_t num_pieces() const { return steps * pieces_per_step; }
   std::int64_t samples_of(std::int64_t step) const;
@@ -127,7 +128,9 @@ class Simulator : public RangeAccess {
   Worker& of(int worker) { return now_.workers[static_cast<std::size_t>(worker)]; }
   const Worker& of(int worker) const { return now_.workers[static_cast<std::size_t>(worker)]; }
   const Range& at(int range) const { return now_.ranges[static_cast<std::size_t>(range)]; }
-  int first_range(int worker) const { return job_.ranges * worker / job_.workers; }
+  int first_range(int worker) const {
+    return job_.first_ranges.empty() ? job_.ranges * worker / job_.workers : job_.first_ranges[static_cast<std::size_t>(worker)];
+  }
   bool is_dropped(std::int64_t piece) const { return job_.dropped[static_cast<std::size_t>(piece)] != 0; }
   /// With a bound of 0 a step waits for what is dropped, too.
   bool applies(std::int64_t piece) const { return !is_dropped(piece) || job_.staleness == 0; }
