@@ -18,6 +18,7 @@
 #include <cmath>
 #include <cstring>
 #include <iostream>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -94,8 +95,10 @@ class TuglineLoop {
   double step() {
     const Piece piece = *strategy_.next_piece();
     strategy_.begin_step(learner_.backwards(piece), learner_.nominal_weight(piece));
-    return strategy_.finish_step(learner_.compute_gradients(loader_, piece)).steps.front().loss;
+    facts_ = strategy_.finish_step(learner_.compute_gradients(loader_, piece));
+    return facts_.steps.front().loss;
   }
+  const StepFacts& facts() const { return facts_; }   ///< of the last step
   /// The communication of a step and nothing else: no samples, so that no parameter changes.
   void exchange() {
     strategy_.begin_step(0, 1);
@@ -108,6 +111,7 @@ class TuglineLoop {
   std::shared_ptr<SampleOrder> order_;
   Loader loader_;
   SyncStrategy strategy_;
+  StepFacts facts_;
 };
 
 /// What both plain loops do before the optimizer's step: the mean loss of the next batch.
@@ -240,6 +244,22 @@ double block(World& world, Loop& loop, int steps = 30) {
   return world.control().all_reduce(seconds_of(loop, steps), ReduceOp::max);
 }
 
+/// The same with what the slowest rank's 30 steps would take if they waited for one another, as synchronous ones do, at no other cost; over what
+/// they took.
+template <typename Loop>
+double block(World& world, Loop& loop, std::vector<double>& lock_step) {
+  constexpr std::size_t kSteps = 30;
+  world.control().barrier();
+  seconds_of(loop, 5);
+  std::vector<double> mine;
+  for (std::size_t i = 0; i < kSteps; ++i) mine.push_back(seconds_of(loop, 1));
+  std::vector<double> slowest = mine;
+  world.control().all_reduce(slowest.data(), kSteps, DType::float64, ReduceOp::max);
+  const double alone = world.control().all_reduce(std::accumulate(mine.begin(), mine.end(), 0.0), ReduceOp::max);
+  lock_step.push_back(std::accumulate(slowest.begin(), slowest.end(), 0.0) / alone);
+  return alone / kSteps;
+}
+
 void print(World& world, const Case& c, const char* peer, double milliseconds, const std::vector<double>& ratios, double goal) {
   if (world.rank() != 0) return;
   const std::string what = fmt::format("{} per rank, {} rank{}, {:.2f} ms", c.title(), world.size(), world.size() == 1 ? "" : "s",
@@ -249,15 +269,16 @@ void print(World& world, const Case& c, const char* peer, double milliseconds, c
 
 void run_case(World& world, const Case& c, int blocks) {
   Loops loops(world, c);
-  std::vector<double> milliseconds, against_flat, against_torch;
+  std::vector<double> milliseconds, against_flat, against_torch, lock_step;
   for (int i = 0; i < blocks; ++i) {
     const double ours = block(world, loops.ours);
-    against_flat.push_back(ours / block(world, loops.flat_loop));
+    against_flat.push_back(ours / block(world, loops.flat_loop, lock_step));
     against_torch.push_back(ours / block(world, loops.torch_loop));
     milliseconds.push_back(1e3 * ours);
   }
   print(world, c, FlatLoop::kName, percentile(milliseconds, 0.5), against_flat, c.batch_per_rank < 256 ? 1.05 : 1.03);
   print(world, c, TorchLoop::kName, percentile(milliseconds, 0.5), against_torch, 1.0);
+  if (world.size() > 1) print(world, c, "the fused loop's own steps in lock-step, over themselves: what waiting for the slower rank costs", percentile(milliseconds, 0.5), lock_step, 0);
 }
 
 void run_shards(World& world, const Case& c, int blocks) {
@@ -279,15 +300,26 @@ void run_overlap(World& world, const Case& c, int blocks) {
     TuglineLoop& ours;
     void step() { ours.exchange(); }
   } exchange_loop{loops.ours};
+  struct WatchedLoop {
+    TuglineLoop& ours;
+    std::vector<double> computed{}, exposed{}, waited{};
+    void step() {
+      ours.step();
+      computed.push_back(1e3 * ours.facts().compute_seconds);
+      exposed.push_back(1e3 * ours.facts().exposed_seconds);
+      waited.push_back(1e3 * ours.facts().wait_seconds);
+    }
+  } watched{loops.ours};
   std::vector<double> steps, computations, exchanges, ratios;
   for (int i = 0; i < blocks; ++i) {
-    steps.push_back(block(world, loops.ours));
+    steps.push_back(block(world, watched));
     computations.push_back(block(world, loops.flat_loop));
     exchanges.push_back(block(world, exchange_loop));
     ratios.push_back(steps.back() / std::max(computations.back(), exchanges.back()));
   }
   if (world.rank() != 0) return;
-  print_row("overlap", fmt::format("{} per rank, {} ranks, {:.1f} ms of {:.1f} and {:.1f}", c.title(), world.size(), 1e3 * percentile(steps, 0.5),
+  print_row("overlap", fmt::format("{} per rank, {} ranks, {:.1f} ms ({:.1f} computing, {:.1f} exposed, {:.1f} waiting) of {:.1f} and {:.1f}", c.title(), world.size(),
+                                   1e3 * percentile(steps, 0.5), percentile(watched.computed, 0.5), percentile(watched.exposed, 0.5), percentile(watched.waited, 0.5),
                                    1e3 * percentile(computations, 0.5), 1e3 * percentile(exchanges, 0.5)),
             ratios, "the longer of computation and communication alone", 1.15);
 }
