@@ -47,6 +47,7 @@ says_no_device() {   # NAME COMMAND...
 if ! "$list_devices" >"$work/devices" 2>&1; then
   says_no_device list_devices "$list_devices"
   says_no_device "tugline train" on 1 train "$config" train.device=cuda train.steps=1 --run-dir "$work/first"
+  says_no_device "tugline doctor" on 1 doctor --devices
   says_no_device "tugline verify" on 1 verify "$config" train.device=cuda
   says_no_device "tugline overfit" on 1 overfit "$config" train.device=cuda
   says_no_device real_device_test ranks_of 1 "$conformance"
@@ -133,6 +134,10 @@ sys.exit(not rows or any(r["bytes_at_rest"] > 1.02 * r["expected_bytes"] + mib f
 PY
 }
 
+# Copies to and from each device, and sums over NCCL.
+links() { on "$devices" doctor --devices >"$work/links"; local code=$?; sed 's/^/figure: /' "$work/links"; return $code; }
+
+check "links of $devices device(s)" links
 for ranks in $(seq "$devices"); do
   check "communicators of $ranks device(s) keep their promises" promises "$ranks"
   check "gradient of $ranks rank(s) is that of one, over NCCL" \

@@ -34,7 +34,7 @@ const std::vector<Command>& commands() {
        "mpirun -n 2 tugline overfit configs/digits.yaml --junit overfit.xml", overfit_command},
       {"verify", "is the gradient of N ranks the gradient of one? exit 0 or 3", "verify CONFIG [key=value ...]",
        "mpirun -n 2 tugline verify configs/digits.yaml", verify_command},
-      {"doctor", "look at this machine: MPI, cores, limits, files", "doctor [DIR] | --ranks", "mpirun -n 2 tugline doctor runs",
+      {"doctor", "look at this machine: MPI, cores, limits, files", "doctor [DIR] | --ranks | --devices", "mpirun -n 2 tugline doctor runs",
        doctor_command},
       {"config", "show a resolved config, or the schema", "config show CONFIG [key=value ...] | config schema [--json]",
        "tugline config show configs/digits.yaml optim.lr=0.05", config_command},

@@ -5,10 +5,12 @@
 #include <filesystem>
 #include <iosfwd>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "tugline/trainers/doctor/checks.hpp"
+#include "tugline/trainers/doctor/device_probe.hpp"
 
 namespace tugline {
 
@@ -31,6 +33,11 @@ struct SpeedBudget {
 /// (ExitCode::check_said_no) when a rank is slower than 0.9 of the fastest; the same on every rank.
 int run_speed_doctor(World& world, std::ostream& out, ReportFormat format = ReportFormat::text,
                      const SpeedBudget& budget = {});
+
+/// Collective. How fast do copies to and from each rank's device go, and sums over NCCL, when all do the same? Rank 0 writes a table and a verdict
+/// to `out`. Returns 0, or 3 (ExitCode::check_said_no) when a device copies at less than half the pace of the fastest; the same on every rank.
+int run_device_doctor(World& world, const std::shared_ptr<DeviceApi>& api, std::ostream& out, ReportFormat format = ReportFormat::text,
+                      const DeviceProbePlan& plan = {});
 
 /// The report as written.
 std::string report_text(const std::vector<Check>& checks);

@@ -60,6 +60,8 @@ const BadInput kWords[] = {
     {"tolerance_below_zero", {"verify", "good.yaml", "--tolerance=-1"}, ExitCode::usage, {"--tolerance", "-1"}},
     {"tolerance_in_words", {"verify", "good.yaml", "--tolerance=tiny"}, ExitCode::usage, {"--tolerance", "'tiny'"}},
     {"speeds_of_a_folder", {"doctor", "--ranks", "run"}, ExitCode::usage, {"--ranks looks at no folder", "usage: tugline doctor"}},
+    {"devices_of_a_folder", {"doctor", "--devices", "run"}, ExitCode::usage, {"--devices looks at no folder", "usage: tugline doctor"}},
+    {"two_probes", {"doctor", "--devices", "--ranks"}, ExitCode::usage, {"--ranks or --devices, not both"}},
     {"unknown_config_command", {"config", "print"}, ExitCode::usage, {"usage: tugline config show CONFIG"}},
     {"unknown_checkpoint_command",
      {"checkpoint", "list", "run"},
