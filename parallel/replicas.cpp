@@ -44,18 +44,19 @@ bool is_averaged(const at::Tensor& values) {
 void average_values(Communicator& communicator, Arena& arena, Weight weight) {
   if (communicator.size() == 1) return;
   torch::NoGradGuard no_grad;
+  const bool there = communicator.takes_device_memory();   // NCCL: the host does not wait
   if (!(weight.all > 0)) weight = {1, static_cast<double>(communicator.size())};
   for (const auto& flat : arena.flats()) {
     at::Tensor values = flat.values;
     if (values.is_floating_point()) {
       // In float64 the mean of equal float32 values is that value.
-      at::Tensor mean = values.to(at::kCPU, at::kDouble, /*non_blocking=*/false, /*copy=*/true);
+      at::Tensor mean = values.to(there ? values.device() : at::kCPU, at::kDouble, /*non_blocking=*/false, /*copy=*/true);
       communicator.all_reduce(mean.mul_(weight.mine).data_ptr(), mean.numel(), DType::float64, ReduceOp::sum);
       values.copy_(mean.div_(weight.all));
     } else if (is_averaged(values)) {
-      const at::Tensor host = values.cpu();
-      communicator.all_reduce(host.data_ptr(), host.numel(), dtype_of(host), ReduceOp::max);
-      if (!host.is_same(values)) values.copy_(host);
+      const at::Tensor largest = there ? values : values.cpu();
+      communicator.all_reduce(largest.data_ptr(), largest.numel(), dtype_of(largest), ReduceOp::max);
+      if (!largest.is_same(values)) values.copy_(largest);
     }
   }
 }

@@ -26,7 +26,7 @@ struct Weight {
 };
 
 /// Collective. Floating-point values become the mean over all ranks, counters (int64, int32) the largest; others, such as masks, stay.
-/// With whole-numbered weights, what is equal on all ranks stays so, bit for bit in float32.
+/// Values of a device are averaged there where the communicator takes its memory. With whole-numbered weights, what is equal on all ranks stays so, bit for bit in float32.
 void average_values(Communicator& communicator, Arena& arena, Weight weight = {});
 
 /// Whether average_values() makes values of this type equal on all ranks.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "tugline/parallel/balance/share_rule.hpp"
 
 namespace tugline {
+
+struct LateReport;
 
 /// Why a run should end at a step boundary; the largest any rank asks for is what all do.
 enum class StopReason : std::uint8_t { none = 0, limit = 1, signal = 2 };
@@ -28,6 +31,7 @@ struct StepReport {
   double data_seconds = 0;    ///< waiting for the loader
   double compute_seconds = 0; ///< forward and backward, without communication
   double cpu_seconds = 0;     ///< of compute_seconds, that the computing thread had a core
+  std::shared_ptr<LateReport> late;   ///< of a device: what loss_sum, correct and the seconds lack until it has been read
 };
 
 /// Adds up weight, loss_sum, correct and counted of the reports as a fixed tree does: (1 + 2) + (3 + 4), missing ones being zero.

@@ -17,6 +17,7 @@
 #include "tugline/core/random.hpp"
 #include "tugline/core/state/load_weights.hpp"
 #include "tugline/core/trace_range.hpp"
+#include "tugline/parallel/late_report.hpp"
 #include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
@@ -198,6 +199,8 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
   double data_seconds = 0, cpu_seconds = 0;
   waited_ = waited_cpu_ = 0;
   std::vector<StepReport> passes;
+  const auto late = device_.is_cpu() || piece.size() == 0 ? nullptr : std::make_shared<LateReport>(device_);
+  if (late) late->started = start;
   for (std::int64_t begin = piece.begin; begin < piece.end; begin += micro) {
     const double before = clock.seconds();
     heartbeat_.enter(Phase::data);
@@ -208,39 +211,46 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
     data_seconds += clock.seconds() - before;
     heartbeat_.enter(Phase::compute);
     const double cpu_before = thread_cpu_seconds();
-    compute_gradients(batch, nominal, mix_seed(seed_, Purpose::dropout, static_cast<std::uint64_t>(piece.step),
-                                               static_cast<std::uint64_t>(begin)), passes.emplace_back());
+    if (late) {
+      late->timer.wait(1);   // or all batches of the step would be on the device at once
+      heartbeat_.enter(Phase::compute);
+      late->timer.start();
+    }
+    compute_gradients(batch, nominal, mix_seed(seed_, Purpose::dropout, static_cast<std::uint64_t>(piece.step), static_cast<std::uint64_t>(begin)),
+                      passes.emplace_back(), late.get());
+    if (late) late->timer.stop();
     cpu_seconds += thread_cpu_seconds() - cpu_before;
   }
   StepReport report = add_pairwise(std::move(passes));
   report.data_seconds = data_seconds;
-  report.compute_seconds = clock.seconds() - start - data_seconds - waited_;
+  report.compute_seconds = (late ? 0 : clock.seconds() - start - data_seconds) - waited_;
   report.cpu_seconds = cpu_seconds - waited_cpu_;
+  if (late) late->computed = [this] { heartbeat_.enter(Phase::waiting); };
+  report.late = late;
   return report;
 }
 
-void Learner::compute_gradients(const Batch& batch, double nominal_weight, std::uint64_t dropout_seed, StepReport& report) {
+/// One micro-batch. On a device its sums go into `late`.
+void Learner::compute_gradients(const Batch& batch, double nominal_weight, std::uint64_t dropout_seed, StepReport& report, LateReport* late) {
   seed_dropout(dropout_seed, device_);
   model_->train();
   const Batch there = to_device(batch);
-  const at::Tensor& target = there.target;
   const auto [output, loss] = [&] {
     const TraceRange range("forward");
     const at::Tensor result = forward(there.input);
-    return std::pair(result, task_->loss(result, target));
+    return std::pair(result, task_->loss(result, there.target));
   }();
   {
     const TraceRange range("backward");
-    (loss.sum / nominal_weight).backward();
+    (loss / nominal_weight).backward();
   }
   torch::NoGradGuard no_grad;
-  report.weight += loss.weight;
-  report.loss_sum += loss.sum.item<double>();
-  if (task_->has_accuracy()) {
-    const EvalSums sums = task_->evaluate(output.detach(), target);
-    report.correct += sums.correct;
-    report.counted += sums.counted;
-  }
+  const at::Tensor correct = task_->has_accuracy() ? task_->correct(output, there.target) : at::Tensor();
+  report.weight = task_->weight(batch.target);
+  report.counted = correct.defined() ? task_->counted(batch.target) : 0;
+  if (late != nullptr) return late->add(loss, correct);
+  report.loss_sum = loss.item<double>();
+  report.correct = correct.defined() ? correct.item<double>() : 0;
 }
 
 EvalSums Learner::evaluate(const Batch& batch) {

@@ -74,10 +74,9 @@ class Learner {
   bool overflowed(const StepFacts& facts);
   LossScale& loss_scale() { return loss_scale_; }
   /// Forward and backward over this rank's piece, adding gradients of (loss sum / nominal weight). Dropout draws from a
-  /// generator seeded by (config.seed, piece.step, first position of the micro-batch).
+  /// generator seeded by (config.seed, piece.step, first position of the micro-batch). On a device the host does not wait for it: the report
+  /// is late.
   StepReport compute_gradients(Loader& loader, const Piece& piece);
-  /// One micro-batch of the above: returns sums; calls backward with seed 1 / nominal_weight.
-  void compute_gradients(const Batch& batch, double nominal_weight, std::uint64_t dropout_seed, StepReport& report);
 
   /// Beats as it computes; for a watchdog.
   Heartbeat& heartbeat() { return heartbeat_; }
@@ -89,6 +88,7 @@ class Learner {
 
  private:
   std::int64_t pass_size(const Piece& piece) const;
+  void compute_gradients(const Batch& batch, double nominal_weight, std::uint64_t dropout_seed, StepReport& report, LateReport* late);
   void make_arenas(const RunConfig& config, World& world, ParameterCopies copies);
 
   std::uint64_t seed_;

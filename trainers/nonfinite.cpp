@@ -10,6 +10,7 @@
 #include <fmt/ranges.h>
 
 #include "tugline/core/finite.hpp"
+#include "tugline/parallel/late_report.hpp"
 #include "tugline/parallel/sync/bucket_sum.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/learner.hpp"
@@ -24,7 +25,8 @@ std::string look(Learner& learner, Loader& loader, const SampleOrder& order, con
   if (piece.size() == 0) return "";
   Arena& parameters = learner.parameters();
   parameters.zero_gradients();
-  const StepReport report = learner.compute_gradients(loader, piece);
+  StepReport report = learner.compute_gradients(loader, piece);
+  read_late(report);
   std::string parameter;
   for (const auto& slot : parameters.slots()) {
     if (slot.bucket < 0 || all_finite(parameters, slot.range)) continue;

@@ -230,7 +230,7 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
   }
   if (bad_steps.hopeless()) report.stop = StopReason::limit;   // all must come to give up
   if (parts.stop.raised()) report.stop = StopReason::signal;
-  heartbeat.enter(Phase::waiting);
+  if (!report.late) heartbeat.enter(Phase::waiting);   // otherwise when its device has computed
   StepFacts facts = strategy->finish_step(report);
   settle_buffers(facts, buffers_before);
   // Until a round has ended, nobody knows how long its end takes: the watchdog is as patient as in a first step.
@@ -263,7 +263,7 @@ void Trainer::Impl::settle_buffers(const StepFacts& facts, const std::vector<at:
     }
   }
   if (!facts.settled) return;
-  average_values(world().communicator(), buffers, {unsettled.mine, unsettled.mine + unsettled.others});
+  average_values(parts.learner.gradients(), buffers, {unsettled.mine, unsettled.mine + unsettled.others});
   unsettled = {};
 }
 

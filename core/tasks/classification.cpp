@@ -26,18 +26,24 @@ class Classification : public Task {
                          static_cast<double>(config.class_weights.size());
   }
 
-  LossSum loss(const at::Tensor& output, const at::Tensor& target) const override {
-    return {cross_entropy(output, target, at::Reduction::Sum), weight_of(target)};
+  at::Tensor loss(const at::Tensor& output, const at::Tensor& target) const override {
+    return cross_entropy(output, target, at::Reduction::Sum);
   }
+  double weight(const at::Tensor& target) const override {
+    if (!class_weights_.defined()) return static_cast<double>(target.numel());
+    return class_weights_.to(target.device()).index_select(0, target).sum().item<double>();
+  }
+  at::Tensor correct(const at::Tensor& output, const at::Tensor& target) const override { return output.argmax(1).eq(target).sum(); }
+  double counted(const at::Tensor& target) const override { return static_cast<double>(target.numel()); }
 
   EvalSums evaluate(const at::Tensor& output, const at::Tensor& target) const override {
     const at::NoGradGuard no_grad;
     EvalSums sums;
     // One loss per sample, added in float64: how samples are batched hardly changes the result.
     sums.loss = cross_entropy(output, target, at::Reduction::None).sum(at::kDouble).item<double>();
-    sums.weight = weight_of(target);
-    sums.correct = static_cast<double>(output.argmax(1).eq(target).sum().item<std::int64_t>());
-    sums.counted = static_cast<double>(target.numel());
+    sums.weight = weight(target);
+    sums.correct = static_cast<double>(correct(output, target).item<std::int64_t>());
+    sums.counted = counted(target);
     return sums;
   }
 
@@ -48,17 +54,21 @@ class Classification : public Task {
 
  private:
   at::Tensor cross_entropy(const at::Tensor& output, const at::Tensor& target, at::Reduction::Reduction reduction) const {
-    const at::Tensor weights = class_weights_.defined() ? class_weights_.to(output.options()) : at::Tensor();
-    return at::cross_entropy_loss(output, target, weights, reduction, /*ignore_index=*/-100, smoothing_);
+    return at::cross_entropy_loss(output, target, weights_like(output), reduction, /*ignore_index=*/-100, smoothing_);
   }
 
-  double weight_of(const at::Tensor& target) const {
-    if (!class_weights_.defined()) return static_cast<double>(target.numel());
-    return class_weights_.to(target.device()).index_select(0, target).sum().item<double>();
+  /// Copied to a device once, not for every batch.
+  at::Tensor weights_like(const at::Tensor& output) const {
+    if (!class_weights_.defined()) return {};
+    if (!weights_there_.defined() || weights_there_.device() != output.device() || weights_there_.scalar_type() != output.scalar_type()) {
+      weights_there_ = class_weights_.to(output.options());
+    }
+    return weights_there_;
   }
 
   double smoothing_;
-  at::Tensor class_weights_;  // [classes], undefined: all 1
+  at::Tensor class_weights_;  // [classes] float64; undefined: all 1
+  mutable at::Tensor weights_there_;   // the same, as the last outputs were
   double mean_class_weight_ = 1;
 };
 

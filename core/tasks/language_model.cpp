@@ -20,17 +20,21 @@ class LanguageModel : public Task {
   LanguageModel(double label_smoothing, std::int64_t tokens_per_sample)
       : smoothing_(label_smoothing), tokens_per_sample_(tokens_per_sample) {}
 
-  LossSum loss(const at::Tensor& output, const at::Tensor& target) const override {
-    return {cross_entropy(output, target, at::Reduction::Sum), num_tokens(target)};
+  at::Tensor loss(const at::Tensor& output, const at::Tensor& target) const override {
+    return cross_entropy(output, target, at::Reduction::Sum);
   }
+  double weight(const at::Tensor& target) const override { return static_cast<double>(target.ne(kIgnored).sum().item<std::int64_t>()); }
+  at::Tensor correct(const at::Tensor& output, const at::Tensor& target) const override {
+    return output.argmax(-1).eq(target).sum();  // never equals the mask
+  }
+  double counted(const at::Tensor& target) const override { return weight(target); }
 
   EvalSums evaluate(const at::Tensor& output, const at::Tensor& target) const override {
     const at::NoGradGuard no_grad;
     EvalSums sums;
     sums.loss = cross_entropy(output, target, at::Reduction::None).sum(at::kDouble).item<double>();
-    sums.weight = num_tokens(target);
-    sums.correct = static_cast<double>(output.argmax(-1).eq(target).sum().item<std::int64_t>());  // never equals the mask
-    sums.counted = sums.weight;
+    sums.weight = sums.counted = weight(target);
+    sums.correct = static_cast<double>(correct(output, target).item<std::int64_t>());
     return sums;
   }
 
@@ -42,10 +46,6 @@ class LanguageModel : public Task {
  private:
   at::Tensor cross_entropy(const at::Tensor& output, const at::Tensor& target, at::Reduction::Reduction reduction) const {
     return at::cross_entropy_loss(output.flatten(0, -2), target.flatten(), /*weight=*/{}, reduction, kIgnored, smoothing_);
-  }
-
-  static double num_tokens(const at::Tensor& target) {
-    return static_cast<double>(target.ne(kIgnored).sum().item<std::int64_t>());
   }
 
   double smoothing_;

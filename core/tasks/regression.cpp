@@ -14,15 +14,16 @@ namespace {
 /// Squared error, averaged over a sample's outputs and summed over samples; each sample weighs 1.
 class Regression : public Task {
  public:
-  LossSum loss(const at::Tensor& output, const at::Tensor& target) const override {
-    return {squared_errors(output, target).sum(), static_cast<double>(target.size(0))};
-  }
+  at::Tensor loss(const at::Tensor& output, const at::Tensor& target) const override { return squared_errors(output, target).sum(); }
+  double weight(const at::Tensor& target) const override { return static_cast<double>(target.size(0)); }
+  at::Tensor correct(const at::Tensor&, const at::Tensor&) const override { return {}; }
+  double counted(const at::Tensor&) const override { return 0; }
 
   EvalSums evaluate(const at::Tensor& output, const at::Tensor& target) const override {
     const at::NoGradGuard no_grad;
     EvalSums sums;
     sums.loss = squared_errors(output, target).sum(at::kDouble).item<double>();
-    sums.weight = static_cast<double>(target.size(0));
+    sums.weight = weight(target);
     return sums;
   }
 

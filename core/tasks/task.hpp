@@ -13,13 +13,6 @@ struct Batch;
 struct SampleSpec;
 struct TaskConfig;
 
-/// The *sum* of per-sample losses (a scalar with a graph) and their total weight (samples, tokens, class weights). The
-/// gradient of a step is the sum over all ranks divided by the total weight, whatever the shares.
-struct LossSum {
-  at::Tensor sum;  ///< scalar; float32 or the model's dtype
-  double weight = 0;
-};
-
 /// What evaluation adds up; every field is a sum, so ranks add them and divide once at the end.
 struct EvalSums {
   double loss = 0;
@@ -29,11 +22,19 @@ struct EvalSums {
   EvalSums& operator+=(const EvalSums&);
 };
 
-/// Turns outputs and targets into losses and metrics. Stateless after construction.
+/// Turns outputs and targets into losses and metrics, by these alone. One thread. What returns a tensor leaves it where `output` is, and
+/// the host does not wait for it; what returns numbers reads its arguments.
 class Task {
  public:
   virtual ~Task() = default;
-  virtual LossSum loss(const at::Tensor& output, const at::Tensor& target) const = 0;
+  /// The *sum* of per-sample losses: a scalar with a graph, float32 or the model's dtype. The gradient of a step is the sum over all ranks
+  /// divided by the total weight, whatever the shares.
+  virtual at::Tensor loss(const at::Tensor& output, const at::Tensor& target) const = 0;
+  /// Total weight of samples with these targets (samples, tokens, class weights).
+  virtual double weight(const at::Tensor& target) const = 0;
+  /// How many predictions are right: a scalar of int64; undefined without accuracy. Out of counted().
+  virtual at::Tensor correct(const at::Tensor& output, const at::Tensor& target) const = 0;
+  virtual double counted(const at::Tensor& target) const = 0;
   virtual EvalSums evaluate(const at::Tensor& output, const at::Tensor& target) const = 0;
   /// Expected weight of `num_samples` samples: exact when no class weights are set. Seeds backward, so that sums stay
   /// small; the exact weight is exchanged in the per-step record.

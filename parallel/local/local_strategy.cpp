@@ -94,6 +94,7 @@ void LocalStrategy::begin_step(int backwards, double nominal_weight) {
 std::vector<Residual> LocalStrategy::residuals() const { return impl_->moves->residuals(); }
 
 StepFacts LocalStrategy::finish_step(const StepReport& report) {
+  if (report.late) throw Error("ranks that step on their own compute on the host");
   Impl& self = *impl_;
   const double start = self.clock.seconds();
   self.hooks.finish();

@@ -19,7 +19,6 @@ BucketReducer::BucketReducer(Arena& arena, std::unique_ptr<BucketSum> sum, Commu
       control_(control),
       order_(arena.buckets().size()),
       learned_(control.size() == 1),
-      on_host_(arena.device().is_cpu()),
       ready_(arena.buckets().size(), 0),
       clock_(clock),
       hooks_(arena, [this](int bucket) { on_ready(bucket); }, leaves) {
@@ -78,7 +77,7 @@ void BucketReducer::learn_order() {
   control_.broadcast(order_.data(), static_cast<std::int64_t>(order_.size() * sizeof(int)), 0);
 }
 
-bool BucketReducer::finite() const { return control_.size() == 1 && on_host_ ? hooks_.finite() : sum_->finite(); }
+bool BucketReducer::finite() const { return control_.size() == 1 ? hooks_.finite() : sum_->finite(); }
 
 void BucketReducer::finish() {
   hooks_.finish();

@@ -50,7 +50,6 @@ class BucketReducer {
   std::vector<int> order_;       // in which buckets leave
   std::vector<int> completed_;   // by the first step's backward, in its order
   bool learned_;
-  bool on_host_;
   std::vector<char> ready_;      // per bucket
   std::size_t next_ = 0;         // in order_
   const Clock& clock_;

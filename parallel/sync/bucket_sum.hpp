@@ -15,6 +15,8 @@ class NodeTeam;
 
 /// The part of `range` that rank `rank` of `size` sums, checks, or steps. Cuts lie at multiples of 64 bytes for every dtype.
 Range slice_of(const Range& range, int rank, int size);
+/// Sum of the magnitudes of all gradients, a scalar of float64 where they are: finite where each of them is.
+at::Tensor magnitude_there(const Arena& arena);
 /// No gradient in `range` is infinite or NaN.
 bool all_finite(const Arena& arena, const Range& range);
 

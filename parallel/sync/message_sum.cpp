@@ -3,7 +3,9 @@
 #include <cmath>
 #include <vector>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/zeros.h>
 
 #include "tugline/core/finite.hpp"
 #include "tugline/parallel/communicator.hpp"
@@ -12,10 +14,8 @@
 namespace tugline {
 namespace {
 
-/// One reduction, for which the host waits. Sums of float64 do not overflow where float32 elements do not.
-bool all_finite_on_device(const at::Tensor& values) {
-  return std::isfinite(at::linalg_vector_norm(values, 1, {}, false, at::kDouble).item<double>());
-}
+/// Sums of float64 do not overflow where float32 elements do not.
+at::Tensor magnitude(const at::Tensor& values) { return at::linalg_vector_norm(values, 1, {}, false, at::kDouble); }
 
 class MessageSum final : public BucketSum {
  public:
@@ -40,10 +40,6 @@ class MessageSum final : public BucketSum {
   Range held(int bucket) const override { return arena_.buckets()[static_cast<std::size_t>(bucket)].range; }
   Range watched(int bucket) const override { return slice_of(held(bucket), rank_, size_); }
   bool finite() const override {
-    if (!arena_.device().is_cpu()) {   // all ranks hold the same sums: one look at everything
-      return std::all_of(arena_.flats().begin(), arena_.flats().end(),
-                         [](const Arena::Flat& flat) { return !flat.gradients.defined() || all_finite_on_device(flat.gradients); });
-    }
     for (int bucket = 0; bucket < static_cast<int>(arena_.buckets().size()); ++bucket) {
       if (!all_finite(arena_, watched(bucket))) return false;
     }
@@ -79,9 +75,17 @@ Range slice_of(const Range& range, int rank, int size) {
   return {range.buffer, cut(rank), cut(rank + 1)};
 }
 
+at::Tensor magnitude_there(const Arena& arena) {
+  at::Tensor sum = at::zeros({}, at::TensorOptions(at::kDouble).device(arena.device()));
+  for (const Arena::Flat& flat : arena.flats()) {
+    if (flat.gradients.defined()) sum = sum + magnitude(flat.gradients);
+  }
+  return sum;
+}
+
 bool all_finite(const Arena& arena, const Range& range) {
   const at::Tensor gradients = arena.gradients(range);
-  if (!gradients.device().is_cpu()) return all_finite_on_device(gradients);
+  if (!gradients.device().is_cpu()) return std::isfinite(magnitude(gradients).item<double>());
   return all_finite(gradients.const_data_ptr(), gradients.numel(), dtype_of(gradients));
 }
 

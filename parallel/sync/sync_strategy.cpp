@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 
 #include <fmt/format.h>
 #include <torch/torch.h>
@@ -13,6 +14,7 @@
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/core/state/arena.hpp"
 #include "tugline/core/trace_range.hpp"
+#include "tugline/parallel/late_report.hpp"
 #include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/piece_cutter.hpp"
 #include "tugline/parallel/step_records.hpp"
@@ -63,6 +65,8 @@ struct SyncStrategy::Impl {
     return options.node ? make_node_sum(options.node, arena, options.exchange) : make_message_sum(gradients, arena, options.exchange);
   }
   bool wants_norm() const { return options.clip_norm > 0 || options.spikes; }
+  StepPart host_part(StepReport report, double& added);
+  StepPart device_part(StepReport report, double& start);
   void check_gradients(StepFacts& facts, double squares) const;
   void step_optimizer(const GlobalStep& step);
 };
@@ -85,15 +89,9 @@ std::vector<Residual> SyncStrategy::residuals() const { return impl_->reducer.su
 
 StepFacts SyncStrategy::finish_step(const StepReport& reported) {
   Impl& self = *impl_;
-  const double start = self.clock.seconds();
-  // Who comes last adds up within its backward pass what others add up later: that is no slowness of its own.
-  const double added = std::min(self.reducer.seconds_in_backward(), reported.compute_seconds);
-  StepReport report = reported;
-  report.compute_seconds -= added;
-  report.cpu_seconds = std::max(0.0, report.cpu_seconds - added);
-  self.reducer.finish();
-  StepSums sums = self.records.exchange({report, self.pieces.current().size(), self.reducer.finite(),
-                                         self.wants_norm() ? squared_norm(self.arena, self.watched) : 0});
+  double start = self.clock.seconds(), added = 0;
+  const StepPart part = self.arena.device().is_cpu() ? self.host_part(reported, added) : self.device_part(reported, start);
+  StepSums sums = self.records.exchange(part);
   const double exchanged = self.clock.seconds();
 
   StepFacts& facts = sums.facts;
@@ -113,6 +111,29 @@ StepFacts SyncStrategy::finish_step(const StepReport& reported) {
   facts.exposed_seconds = added + exchanged - start - facts.wait_seconds;
   facts.optimizer_seconds = self.clock.seconds() - exchanged;
   return facts;
+}
+
+/// Waits for the buckets. Who comes last adds up within its backward pass what others add up later: that is no slowness of its own, but
+/// `added` to what it spends on communication.
+StepPart SyncStrategy::Impl::host_part(StepReport report, double& added) {
+  added = std::min(reducer.seconds_in_backward(), report.compute_seconds);
+  report.compute_seconds -= added;
+  report.cpu_seconds = std::max(0.0, report.cpu_seconds - added);
+  reducer.finish();
+  return {report, pieces.current().size(), reducer.finite(), wants_norm() ? squared_norm(arena, watched) : 0};
+}
+
+/// The host waits until the device has computed, from when on (`start`) it is communication; then once more, for all that it must know.
+StepPart SyncStrategy::Impl::device_part(StepReport report, double& start) {
+  wait_for_compute(report);
+  start = clock.seconds();
+  reducer.finish();
+  std::vector<at::Tensor> numbers{magnitude_there(arena)};
+  if (wants_norm()) {
+    for (const Range& range : watched) numbers.push_back(squared_norm_there(arena, range));
+  }
+  const std::vector<double> read = read_late(report, std::move(numbers));
+  return {report, pieces.current().size(), std::isfinite(read.front()), std::accumulate(read.begin() + 1, read.end(), 0.0)};
 }
 
 void SyncStrategy::Impl::check_gradients(StepFacts& facts, double squares) const {

@@ -4,6 +4,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -53,6 +56,8 @@ struct LateCopies {
 
 constexpr c10::StreamId kSecond = 1;
 thread_local c10::StreamId t_stream = 0;
+thread_local bool t_in_operator = false;   // an operator of the CPU copies for itself
+std::atomic<std::int64_t> s_host_waits{0};
 
 /// Memory of the host, with a name of its own.
 struct PinnedAllocator final : c10::Allocator {
@@ -86,7 +91,7 @@ struct PinnedAllocator final : c10::Allocator {
 }  // namespace
 
 namespace c10::impl {
-/// Two streams; on the first everything has happened when a call returns.
+/// Two streams; on the first everything has happened when a call returns. An event is when it was recorded.
 struct OpaqueGuard final : NoOpDeviceGuardImpl<DeviceType::HPU> {
   static Device device() { return {DeviceType::HPU, 0}; }
   static Stream stream(StreamId id) { return Stream(Stream::UNSAFE, device(), id); }
@@ -95,10 +100,18 @@ struct OpaqueGuard final : NoOpDeviceGuardImpl<DeviceType::HPU> {
   Stream getStream(Device) const noexcept override { return stream(t_stream); }
   Stream getStreamFromGlobalPool(Device, bool) const override { return stream(kSecond); }
   Stream exchangeStream(Stream next) const noexcept override { return stream(std::exchange(t_stream, next.id())); }
-  void record(void**, const Stream&, DeviceIndex, EventFlag) const override {}
+  using Moment = std::chrono::steady_clock::time_point;
+  void record(void** event, const Stream&, DeviceIndex, EventFlag) const override {
+    if (*event == nullptr) *event = new Moment;
+    *static_cast<Moment*>(*event) = std::chrono::steady_clock::now();
+  }
   void block(void*, const Stream&) const override { LateCopies::get().make(); }
   bool queryEvent(void*) const override { return true; }
-  void destroyEvent(void*, DeviceIndex) const noexcept override {}
+  void synchronizeEvent(void*) const override { ++s_host_waits; }
+  double elapsedTime(void* from, void* to, DeviceIndex) const override {
+    return std::chrono::duration<double, std::milli>(*static_cast<Moment*>(to) - *static_cast<Moment*>(from)).count();
+  }
+  void destroyEvent(void* event, DeviceIndex) const noexcept override { delete static_cast<Moment*>(event); }
 };
 C10_REGISTER_GUARD_IMPL(HPU, OpaqueGuard);
 }
@@ -216,16 +229,20 @@ at::Tensor on_host(const at::Tensor& tensor) {
   return at::from_blob(tensor.data_ptr(), tensor.sizes(), tensor.strides(), tensor.options().device(at::kCPU));
 }
 
+at::Tensor copy_now(const at::Tensor& from, const at::Tensor& to) {
+  const at::NoGradGuard no_grad;
+  OpaqueMemory::get().open_for(from.const_data_ptr(), to.const_data_ptr(), [&] { on_host(to).copy_(on_host(from)); });
+  return to;
+}
 at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool non_blocking) {
   if (non_blocking && t_stream == kSecond && from.is_pinned()) {
     LateCopies& late = LateCopies::get();
     const std::scoped_lock lock(late.mutex);
-    late.copies.push_back([from, to] { copy_from(from, to, false); });
+    late.copies.push_back([from, to] { copy_now(from, to); });
     return to;
   }
-  const at::NoGradGuard no_grad;
-  OpaqueMemory::get().open_for(from.const_data_ptr(), to.const_data_ptr(), [&] { on_host(to).copy_(on_host(from)); });
-  return to;
+  if (from.device() != to.device() && !non_blocking && !t_in_operator) ++s_host_waits;
+  return copy_now(from, to);
 }
 at::Tensor copy_from_and_resize(const at::Tensor& from, const at::Tensor& to) {
   TORCH_CHECK(from.sizes() == to.sizes(), "the device resizes nothing");
@@ -265,7 +282,14 @@ const bool kProvided = [] {
   return true;
 }();
 
-void on_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) { at::native::cpu_fallback(op, stack); }
+void on_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  if (op.schema().name() == "aten::_local_scalar_dense") ++s_host_waits;   // item()
+  struct InOperator {
+    bool outer = std::exchange(t_in_operator, true);
+    ~InOperator() { t_in_operator = outer; }
+  } const in_operator;
+  at::native::cpu_fallback(op, stack);
+}
 
 TORCH_LIBRARY_IMPL(_, HPU, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&on_the_cpu>()); }
 TORCH_LIBRARY_IMPL(aten, HPU, library) {
@@ -279,4 +303,7 @@ TORCH_LIBRARY_IMPL(aten, HPU, library) {
 }
 
 }  // namespace
+
+std::int64_t opaque_host_waits() { return s_host_waits; }
+
 }  // namespace tugline

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+
 namespace tugline {
 
 /// A double of a device, for tests: tensors on at::kHPU, a type that LibTorch knows and nobody here has. Its memory cannot be read by the
@@ -12,5 +14,8 @@ namespace tugline {
 ///
 /// Linking this file makes the device. No convolutions.
 inline constexpr const char* kOpaqueDevice = "hpu";
+
+/// How often the host has waited for the device so far: for an event, for a copy that blocks, or for a number (item()).
+std::int64_t opaque_host_waits();
 
 }  // namespace tugline

@@ -107,6 +107,32 @@ TEST_F(DeviceTest, BatchesTravelByAStreamOfTheirOwn) {
   EXPECT_TRUE(BatchCopy(at::kCPU)(batch).input.is_same(batch.input));
 }
 
+/// And for each micro-batch beyond two, so that no more than two are on the device.
+TEST_F(DeviceTest, TheHostWaitsTwiceAStep) {
+  config_.train.eval_every = 0;
+  config_.checkpoint.every_epochs = 0;
+  config_.train.device = kOpaqueDevice;
+  config_.parallel.check_every = 0;
+  config_.optim.clip_norm = 0.5;
+  config_.task.class_weights = {1, 2, 0.5, 3, 0.1, 1, 1, 4, 1, 1};
+  const auto waits = [&](std::int64_t micro_batch, double epochs) {
+    config_.train.micro_batch = micro_batch;
+    config_.train.epochs = epochs;
+    const std::int64_t before = opaque_host_waits();
+    const Outcome outcome = train({.folder = fmt::format("{}-{}", micro_batch, epochs)});
+    return std::pair(opaque_host_waits() - before, outcome.result.steps);
+  };
+  const auto waits_per_epoch = [&](std::int64_t micro_batch) {
+    const auto [few, few_steps] = waits(micro_batch, 2);
+    const auto [more, more_steps] = waits(micro_batch, 3);
+    EXPECT_EQ(more_steps - few_steps, kStepsPerEpoch);
+    return more - few;
+  };
+  EXPECT_EQ(waits_per_epoch(0), 2 * kStepsPerEpoch);
+  if (!alone()) return;   // its pieces are the batches
+  EXPECT_EQ(waits_per_epoch(1), 2 * kStepsPerEpoch + 4 * (kBatch - 2) + 1) << "four steps of five, one of three";
+}
+
 TEST_F(DeviceTest, ClipsAsTheHostDoes) {
   config_.optim.clip_norm = 0.5;
   const Outcome host = train_on("cpu"), device = train_on(kOpaqueDevice);

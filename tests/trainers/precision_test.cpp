@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mixed precision: 16 bits in the middle, float32 at both ends, and a scale that finds itself.
 #include "tugline/core/tasks/task.hpp"
+#include "tugline/tests/support/task_wrapper.hpp"
 #include "tugline/tests/trainers/trainer_lab.hpp"
 #include "tugline/trainers/loss_scale.hpp"
 
@@ -30,21 +31,13 @@ TEST_F(PrecisionTest, SixteenBitsAreUsedAndWhatIsKeptIsFloat32) {
 }
 
 /// The loss times `factor`: gradients of the first scales are too large for 16 bits.
-class SteepTask final : public Task {
+class SteepTask final : public TaskWrapper {
  public:
-  explicit SteepTask(double factor) : factor_(factor), task_(make_task({}, {.input_shape = {1, 28, 28}, .num_classes = 10})) {}
-  LossSum loss(const at::Tensor& output, const at::Tensor& target) const override {
-    LossSum loss = task_->loss(output, target);
-    loss.sum = loss.sum * factor_;
-    return loss;
-  }
-  EvalSums evaluate(const at::Tensor& output, const at::Tensor& target) const override { return task_->evaluate(output, target); }
-  double nominal_weight(std::int64_t num_samples) const override { return task_->nominal_weight(num_samples); }
-  bool has_accuracy() const override { return true; }
+  explicit SteepTask(double factor) : TaskWrapper(make_task({}, {.input_shape = {1, 28, 28}, .num_classes = 10})), factor_(factor) {}
+  at::Tensor loss(const at::Tensor& output, const at::Tensor& target) const override { return TaskWrapper::loss(output, target) * factor_; }
 
  private:
   double factor_;
-  std::unique_ptr<Task> task_;
 };
 
 TEST_F(PrecisionTest, TooLargeAScaleIsHalvedAndNoStepIsLost) {

@@ -2,6 +2,7 @@
 // Gradients that are finite and out of line: found before anything moves, and whose they are.
 #include "tugline/core/random.hpp"
 #include "tugline/core/tasks/task.hpp"
+#include "tugline/tests/support/task_wrapper.hpp"
 #include "tugline/tests/trainers/trainer_lab.hpp"
 
 namespace tugline {
@@ -15,22 +16,17 @@ struct Steep {
   double factor = 1e4;
 };
 
-class SteepTask final : public Task {
+class SteepTask final : public TaskWrapper {
  public:
-  SteepTask(Steep& steep, const SampleSpec& spec) : steep_(steep), task_(make_task({}, spec)) {}
-  LossSum loss(const at::Tensor& output, const at::Tensor& target) const override {
-    LossSum sum = task_->loss(output, target);
+  SteepTask(Steep& steep, const SampleSpec& spec) : TaskWrapper(make_task({}, spec)), steep_(steep) {}
+  at::Tensor loss(const at::Tensor& output, const at::Tensor& target) const override {
+    const at::Tensor sum = TaskWrapper::loss(output, target);
     const std::int64_t call = steep_.calls++;
-    if (call >= steep_.from && call < steep_.to) sum.sum = sum.sum * steep_.factor;
-    return sum;
+    return call >= steep_.from && call < steep_.to ? sum * steep_.factor : sum;
   }
-  EvalSums evaluate(const at::Tensor& output, const at::Tensor& target) const override { return task_->evaluate(output, target); }
-  double nominal_weight(std::int64_t num_samples) const override { return task_->nominal_weight(num_samples); }
-  bool has_accuracy() const override { return true; }
 
  private:
   Steep& steep_;
-  std::unique_ptr<Task> task_;
 };
 
 /// 40 steps, of which the detector judges the second half; its factor is far above what these small batches do by themselves.

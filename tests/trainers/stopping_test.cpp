@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "tugline/core/tasks/task.hpp"
+#include "tugline/tests/support/task_wrapper.hpp"
 #include "tugline/tests/trainers/trainer_lab.hpp"
 
 namespace tugline {
@@ -22,28 +23,25 @@ struct Script {
 };
 
 /// Classification without accuracy, as the script says. Splits fit into one block, so rank 0 alone is asked.
-class ScriptedTask final : public Task {
+class ScriptedTask final : public TaskWrapper {
  public:
-  ScriptedTask(Script& script, const SampleSpec& spec) : script_(script), real_(make_task({}, spec)) {}
-  LossSum loss(const at::Tensor& output, const at::Tensor& target) const override {
+  ScriptedTask(Script& script, const SampleSpec& spec) : TaskWrapper(make_task({}, spec)), script_(script) {}
+  at::Tensor loss(const at::Tensor& output, const at::Tensor& target) const override {
     script_.clock.advance(script_.seconds_per_step);
-    LossSum sum = real_->loss(output, target);
+    const at::Tensor sum = TaskWrapper::loss(output, target);
     const std::int64_t call = script_.calls++;
-    if (call >= script_.nan_from && call < script_.nan_to) sum.sum = sum.sum * std::numeric_limits<double>::quiet_NaN();
-    return sum;
+    return call >= script_.nan_from && call < script_.nan_to ? sum * std::numeric_limits<double>::quiet_NaN() : sum;
   }
   EvalSums evaluate(const at::Tensor& output, const at::Tensor& target) const override {
-    if (script_.losses.empty()) return real_->evaluate(output, target);
+    if (script_.losses.empty()) return TaskWrapper::evaluate(output, target);
     const double loss = script_.losses[std::min(script_.evaluations++, script_.losses.size() - 1)];
     const auto samples = static_cast<double>(target.numel());
     return {loss * samples, samples, 0, 0};
   }
-  double nominal_weight(std::int64_t num_samples) const override { return real_->nominal_weight(num_samples); }
   bool has_accuracy() const override { return false; }
 
  private:
   Script& script_;
-  std::unique_ptr<Task> real_;
 };
 
 class StoppingTest : public TrainerLab {

@@ -97,7 +97,7 @@ at::Tensor LoneRank::gradient_of_share(int rank, int size) {
   learner_.parameters().rebind();
   learner_.parameters().zero_gradients();
   learner_.compute_gradients(loader_, piece);
-  const double exact = learner_.task().loss(outputs(true), batch_.target).weight;
+  const double exact = learner_.task().weight(batch_.target);
   return flat_gradients(learner_.parameters()) * (learner_.nominal_weight(piece) / exact);
 }
 

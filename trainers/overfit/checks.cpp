@@ -145,10 +145,10 @@ std::optional<Finding> check_first_pass(LoneRank& lone) {
   {
     const ForwardTrace trace(learner.parameters());
     const at::Tensor output = learner.forward(lone.batch().input);
-    const at::Tensor loss = learner.task().loss(output, lone.batch().target).sum;
+    const at::Tensor loss = learner.task().loss(output, lone.batch().target);
     const double value = loss.item<double>();
     if (!std::isfinite(value)) return non_finite_forward(trace);
-    const double again = learner.task().loss(output, lone.batch().target).sum.item<double>();
+    const double again = learner.task().loss(output, lone.batch().target).item<double>();
     if (std::abs(value - again) > 1e-6 * std::abs(value)) {
       return Finding{"labels_change", fmt::format("The loss of the same outputs and targets is {:.4g} once and {:.4g} the next time: the task "
                                                   "redraws labels or weights. It must be a fixed function.", value, again)};

@@ -38,31 +38,35 @@ at::Tensor logits(std::vector<std::int64_t> shape) {
 /// The parts of a batch must add up to the batch: loss, weight, gradient and every sum of evaluate().
 void expect_parts_add_up(const Task& task, const at::Tensor& output, const at::Tensor& target,
                          const std::vector<std::int64_t>& shares) {
-  const LossSum whole = task.loss(output, target);
+  const at::Tensor whole = task.loss(output, target);
   const EvalSums whole_eval = task.evaluate(output, target);
-  const at::Tensor whole_gradient = torch::autograd::grad({whole.sum}, {output})[0];
+  const at::Tensor whole_gradient = torch::autograd::grad({whole}, {output})[0];
   double loss = 0, weight = 0;
   EvalSums eval;
   at::Tensor gradient = torch::zeros_like(output);
   std::int64_t begin = 0;
   for (const std::int64_t share : shares) {
     const at::Tensor part = output.narrow(0, begin, share), part_target = target.narrow(0, begin, share);
-    const LossSum sum = task.loss(part, part_target);
-    loss += sum.sum.item<double>();
-    weight += sum.weight;
-    gradient += torch::autograd::grad({sum.sum}, {output})[0];
+    const at::Tensor sum = task.loss(part, part_target);
+    loss += sum.item<double>();
+    weight += task.weight(part_target);
+    gradient += torch::autograd::grad({sum}, {output})[0];
     eval += task.evaluate(part, part_target);
     begin += share;
   }
   ASSERT_EQ(begin, output.size(0));
-  EXPECT_NEAR(loss, whole.sum.item<double>(), 1e-12 * std::abs(loss));
-  EXPECT_NEAR(weight, whole.weight, 1e-12 * weight);
+  EXPECT_NEAR(loss, whole.item<double>(), 1e-12 * std::abs(loss));
+  EXPECT_NEAR(weight, task.weight(target), 1e-12 * weight);
   EXPECT_TRUE(torch::allclose(gradient, whole_gradient, 1e-12, 1e-15));
   EXPECT_NEAR(eval.loss, whole_eval.loss, 1e-12 * std::abs(eval.loss));
   EXPECT_NEAR(eval.loss, loss, 1e-12 * std::abs(loss));
   EXPECT_NEAR(eval.weight, weight, 1e-12 * weight);
   EXPECT_EQ(eval.correct, whole_eval.correct);
   EXPECT_EQ(eval.counted, whole_eval.counted);
+  EXPECT_EQ(task.counted(target), whole_eval.counted);
+  const at::Tensor correct = task.correct(output, target);
+  EXPECT_EQ(correct.defined(), task.has_accuracy());
+  if (correct.defined()) EXPECT_EQ(correct.item<std::int64_t>(), whole_eval.correct);
 }
 
 TEST(Classification, MeanEqualsTorchWithWeightsAndSmoothing) {
@@ -74,9 +78,9 @@ TEST(Classification, MeanEqualsTorchWithWeightsAndSmoothing) {
       const at::Tensor class_weights = weights.empty() ? at::Tensor() : torch::tensor(weights, at::kDouble);
       const at::Tensor expected =
           at::cross_entropy_loss(output, target, class_weights, at::Reduction::Mean, -100, smoothing);
-      const LossSum loss = task->loss(output, target);
-      EXPECT_NEAR(loss.sum.item<double>() / loss.weight, expected.item<double>(), 1e-14);
-      EXPECT_TRUE(loss.sum.requires_grad());
+      const at::Tensor loss = task->loss(output, target);
+      EXPECT_NEAR(loss.item<double>() / task->weight(target), expected.item<double>(), 1e-14);
+      EXPECT_TRUE(loss.requires_grad());
       expect_parts_add_up(*task, output, target, {4, 1, 2});
     }
   }
@@ -87,13 +91,13 @@ TEST(Classification, ByHand) {
   const at::Tensor output = torch::tensor({{0.0, std::log(3.0)}, {0.0, std::log(3.0)}}, at::kDouble);
   const at::Tensor target = torch::tensor({0, 1}, at::kLong);
   const auto plain = make_task(task_config(), class_spec(2));
-  EXPECT_NEAR(plain->loss(output, target).sum.item<double>(), std::log(4.0) + std::log(4.0 / 3), 1e-14);
-  EXPECT_EQ(plain->loss(output, target).weight, 2);
+  EXPECT_NEAR(plain->loss(output, target).item<double>(), std::log(4.0) + std::log(4.0 / 3), 1e-14);
+  EXPECT_EQ(plain->weight(target), 2);
   const auto weighted = make_task(task_config({10, 1}), class_spec(2));
-  EXPECT_NEAR(weighted->loss(output, target).sum.item<double>(), 10 * std::log(4.0) + std::log(4.0 / 3), 1e-13);
-  EXPECT_EQ(weighted->loss(output, target).weight, 11);
+  EXPECT_NEAR(weighted->loss(output, target).item<double>(), 10 * std::log(4.0) + std::log(4.0 / 3), 1e-13);
+  EXPECT_EQ(weighted->weight(target), 11);
   const auto smooth = make_task(task_config({}, 0.2), class_spec(2));  // targets (0.9, 0.1) and (0.1, 0.9)
-  EXPECT_NEAR(smooth->loss(output, target).sum.item<double>(), std::log(4.0) + std::log(4.0 / 3), 1e-14);
+  EXPECT_NEAR(smooth->loss(output, target).item<double>(), std::log(4.0) + std::log(4.0 / 3), 1e-14);
   const EvalSums sums = plain->evaluate(output, target);
   EXPECT_EQ(sums.correct, 1);
   EXPECT_EQ(sums.counted, 2);
@@ -108,8 +112,8 @@ TEST(Classification, NominalWeightIsExactWithoutClassWeights) {
 TEST(Classification, EmptyBatchIsZero) {
   const auto task = make_task(task_config({1, 2, 6}), class_spec(3));
   const at::Tensor output = torch::zeros({0, 3}, at::kDouble), target = torch::zeros({0}, at::kLong);
-  EXPECT_EQ(task->loss(output, target).sum.item<double>(), 0);
-  EXPECT_EQ(task->loss(output, target).weight, 0);
+  EXPECT_EQ(task->loss(output, target).item<double>(), 0);
+  EXPECT_EQ(task->weight(target), 0);
   EXPECT_EQ(task->evaluate(output, target).counted, 0);
 }
 
@@ -118,9 +122,9 @@ TEST(LanguageModel, SumsOverTokensAndMasksTheIgnored) {
   at::Tensor target = torch::tensor({{0, 1, 2, 3}, {4, -100, 1, -100}, {-100, -100, -100, -100}}, at::kLong);
   const auto task = make_task(task_config(), token_spec(4, 5));
   const at::Tensor expected = at::cross_entropy_loss(output.flatten(0, 1), target.flatten(), {}, at::Reduction::Mean);
-  const LossSum loss = task->loss(output, target);
-  EXPECT_EQ(loss.weight, 6);
-  EXPECT_NEAR(loss.sum.item<double>() / loss.weight, expected.item<double>(), 1e-14);
+  const at::Tensor loss = task->loss(output, target);
+  EXPECT_EQ(task->weight(target), 6);
+  EXPECT_NEAR(loss.item<double>() / task->weight(target), expected.item<double>(), 1e-14);
   expect_parts_add_up(*task, output, target, {1, 1, 1});
   expect_parts_add_up(*make_task(task_config({}, 0.1), token_spec(4, 5)), output, target, {2, 1});
 
@@ -137,9 +141,9 @@ TEST(Regression, ByHandAveragesOutputsAndSumsSamples) {
   const auto task = make_task(task_config(), value_spec({2}));
   const at::Tensor output = torch::tensor({{1.0, 2.0}, {3.0, 4.0}, {0.0, 0.0}}, at::kDouble).requires_grad_(true);
   const at::Tensor target = torch::tensor({{0.0, 0.0}, {3.0, 2.0}, {1.0, 1.0}}, at::kFloat);
-  const LossSum loss = task->loss(output, target);
-  EXPECT_DOUBLE_EQ(loss.sum.item<double>(), (1.0 + 4) / 2 + (0.0 + 4) / 2 + (1.0 + 1) / 2);
-  EXPECT_EQ(loss.weight, 3);
+  const at::Tensor loss = task->loss(output, target);
+  EXPECT_DOUBLE_EQ(loss.item<double>(), (1.0 + 4) / 2 + (0.0 + 4) / 2 + (1.0 + 1) / 2);
+  EXPECT_EQ(task->weight(target), 3);
   EXPECT_FALSE(task->has_accuracy());
   EXPECT_EQ(task->evaluate(output, target).counted, 0);
   EXPECT_EQ(task->nominal_weight(3), 3);
@@ -149,8 +153,8 @@ TEST(Regression, ByHandAveragesOutputsAndSumsSamples) {
 TEST(Regression, ColumnsAndVectorsAreTheSameThing) {
   const auto task = make_task(task_config(), value_spec({}));
   const at::Tensor target = torch::tensor({1.0, 2.0, 4.0}, at::kFloat);
-  EXPECT_EQ(task->loss(torch::zeros({3, 1}), target).sum.item<double>(), 21);
-  EXPECT_EQ(task->loss(torch::zeros({3}), target).sum.item<double>(), 21);
+  EXPECT_EQ(task->loss(torch::zeros({3, 1}), target).item<double>(), 21);
+  EXPECT_EQ(task->loss(torch::zeros({3}), target).item<double>(), 21);
   EXPECT_THROW(task->loss(torch::zeros({3, 3}), target), Error);
 }
 

@@ -12,6 +12,7 @@
 #include "tugline/core/tasks/task.hpp"
 #include "tugline/parallel/forwarding_communicator.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
+#include "tugline/tests/support/task_wrapper.hpp"
 #include "tugline/tests/trainers/overfit/gate_lab.hpp"
 #include "tugline/tests/trainers/overfit/planted_models.hpp"
 #include "tugline/trainers/learner.hpp"
@@ -106,22 +107,17 @@ TEST_P(PlantedDefects, LabelsRedrawnAtEachRead) {
 }
 
 /// The shipped task with something changed.
-class PlantedTask final : public Task {
+class PlantedTask final : public TaskWrapper {
  public:
   using Change = std::function<at::Tensor(const at::Tensor&)>;
   PlantedTask(const SampleSpec& spec, Change loss, Change target)
-      : task_(make_task(TaskConfig{}, spec)), loss_(std::move(loss)), target_(std::move(target)) {}
-  LossSum loss(const at::Tensor& output, const at::Tensor& target) const override {
-    LossSum sum = task_->loss(output, target_ ? target_(target) : target);
-    if (loss_) sum.sum = loss_(sum.sum);
-    return sum;
+      : TaskWrapper(make_task(TaskConfig{}, spec)), loss_(std::move(loss)), target_(std::move(target)) {}
+  at::Tensor loss(const at::Tensor& output, const at::Tensor& target) const override {
+    const at::Tensor sum = TaskWrapper::loss(output, target_ ? target_(target) : target);
+    return loss_ ? loss_(sum) : sum;
   }
-  EvalSums evaluate(const at::Tensor& output, const at::Tensor& target) const override { return task_->evaluate(output, target); }
-  double nominal_weight(std::int64_t num_samples) const override { return task_->nominal_weight(num_samples); }
-  bool has_accuracy() const override { return task_->has_accuracy(); }
 
  private:
-  std::unique_ptr<Task> task_;
   Change loss_, target_;
 };
 

@@ -140,10 +140,10 @@ TEST_F(TwoLearners, MicroBatchesOnManyRanksEqualOneBatchOnOne) {
 /// Independent of everything that training does: one forward, one mean, autograd.
 at::Tensor textbook_gradient(Learner& learner, const Batch& batch) {
   learner.model().train();
-  const LossSum loss = learner.task().loss(learner.forward(batch.input), batch.target);
+  const at::Tensor loss = learner.task().loss(learner.forward(batch.input), batch.target) / learner.task().weight(batch.target);
   std::vector<at::Tensor> parameters, parts;
   for (const auto& slot : learner.parameters().slots()) parameters.push_back(slot.parameter);
-  for (const auto& gradient : torch::autograd::grad({loss.sum / loss.weight}, parameters)) {
+  for (const auto& gradient : torch::autograd::grad({loss}, parameters)) {
     parts.push_back(gradient.flatten().to(at::kDouble));
   }
   return torch::cat(parts);
