@@ -8,6 +8,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "tugline/core/data/loader.hpp"
+#include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/tests/support/opaque_device.hpp"
 #include "tugline/tests/trainers/trainer_lab.hpp"
 #include "tugline/trainers/batch_copy.hpp"
@@ -128,7 +129,8 @@ TEST_F(DeviceTest, TheHostWaitsTwiceAStep) {
     EXPECT_EQ(more_steps - few_steps, kStepsPerEpoch);
     return more - few;
   };
-  EXPECT_EQ(waits_per_epoch(0), 2 * kStepsPerEpoch);
+  const bool idle = equal_share({.global_end = 3}, world_.rank(), world_.size()).size() == 0;   // in the last step there is nothing to compute
+  EXPECT_EQ(waits_per_epoch(0), 2 * kStepsPerEpoch - (idle ? 1 : 0));
   if (!alone()) return;   // its pieces are the batches
   EXPECT_EQ(waits_per_epoch(1), 2 * kStepsPerEpoch + 4 * (kBatch - 2) + 1) << "four steps of five, one of three";
 }

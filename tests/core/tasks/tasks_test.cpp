@@ -66,7 +66,7 @@ void expect_parts_add_up(const Task& task, const at::Tensor& output, const at::T
   EXPECT_EQ(task.counted(target), whole_eval.counted);
   const at::Tensor correct = task.correct(output, target);
   EXPECT_EQ(correct.defined(), task.has_accuracy());
-  if (correct.defined()) EXPECT_EQ(correct.item<std::int64_t>(), whole_eval.correct);
+  EXPECT_EQ(correct.defined() ? correct.item<std::int64_t>() : 0, whole_eval.correct);
 }
 
 TEST(Classification, MeanEqualsTorchWithWeightsAndSmoothing) {

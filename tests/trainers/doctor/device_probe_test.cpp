@@ -52,7 +52,7 @@ Report run(const std::shared_ptr<DeviceDouble>& api, ReportFormat format) {
     const std::lock_guard lock(mutex);
     codes.push_back(code);
     if (world.rank() == 0) report = {code, out.str()};
-    if (world.rank() != 0) EXPECT_EQ(out.str(), "");
+    EXPECT_EQ(out.str().empty(), world.rank() != 0);
   });
   EXPECT_THAT(codes, testing::Each(report.code));
   EXPECT_THAT(api->misuses(), testing::IsEmpty());
@@ -87,7 +87,8 @@ TEST(DeviceProbe, ASlowLinkIsANoThatNamesItsRank) {
 
 TEST(DeviceProbe, RealEventsHavePositiveRates) {
   const Report report = run(std::make_shared<DeviceDouble>(2), ReportFormat::json);
-  for (const auto& rank : boost::json::parse(report.text).at("ranks").as_array()) {
+  const boost::json::value fields = boost::json::parse(report.text);
+  for (const auto& rank : fields.at("ranks").as_array()) {
     for (const char* rate : {"to_device_gb_per_s", "to_host_gb_per_s", "all_reduce_gb_per_s"}) EXPECT_GT(rank.at(rate).to_number<double>(), 0);
   }
 }
