@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "tugline/core/config/run_config.hpp"
+#include "tugline/core/gpu_driver.hpp"
 #include "tugline/core/log.hpp"
 #include "tugline/core/metrics/sink.hpp"
 #include "tugline/core/models/batch_norm.hpp"
@@ -16,6 +17,18 @@
 
 namespace tugline {
 namespace json = boost::json;
+
+namespace {
+
+/// Empty for a CPU.
+std::string gpu_text(c10::Device device) {
+  if (!device.is_cuda()) return {};
+  const auto gpus = gpu_driver().gpus;
+  const auto index = static_cast<std::size_t>(device.index());
+  return index < gpus.size() ? fmt::format("{} of {} GiB", gpus[index].name, gpus[index].memory_bytes >> 30) : device.str();
+}
+
+}  // namespace
 
 RecordedShares read_run_shares(const RunConfig& config, World& world) {
   RecordedShares recorded;
@@ -39,7 +52,7 @@ ShareChoice choose_run_shares(RunConfig config, std::int64_t batch, World& world
   config.data.batch = batch;
   // Statistics of one sample are none.
   const std::int64_t least = has_batch_norm(learner.model()) && !learner.sync_batch_norm() ? 2 : 1;
-  ShareChoice choice = choose_share_rule(config, world, least, recorded);
+  ShareChoice choice = choose_share_rule(config, world, least, recorded, gpu_text(learner.device()));
   if (!choice.rule || saved.empty()) return choice;
   agree(world.control(), [&] {
     try {

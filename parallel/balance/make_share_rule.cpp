@@ -18,11 +18,16 @@
 namespace tugline {
 namespace {
 
-/// Empty: all ranks have the same kind of processor, and as many whole cores of it each.
-std::string how_ranks_differ(World& world) {
+std::string own_cores(World& world) {
   const std::string model = cpu_model();
   const int cores = default_threads(world);
-  const auto all = world.control().all_gather(fmt::format("{} core{} of {} per rank", cores, cores == 1 ? "" : "s", model.empty() ? "a processor" : model));
+  return fmt::format("{} core{} of {} per rank", cores, cores == 1 ? "" : "s", model.empty() ? "a processor" : model);
+}
+
+/// Empty: all ranks compute on the same.
+std::string how_ranks_differ(World& world, const std::string& device) {
+  const std::string cores = own_cores(world);   // collective
+  const auto all = world.control().all_gather(device.empty() ? cores : device);
   const auto other = std::find_if(all.begin(), all.end(), [&](const std::string& one) { return one != all.front(); });
   if (other == all.end()) return {};
   const auto rank = static_cast<std::size_t>(other - all.begin());
@@ -102,7 +107,8 @@ AdaptiveOptions adaptive_options(const RunConfig& config, const World& world, st
 
 }  // namespace
 
-ShareChoice choose_share_rule(const RunConfig& config, World& world, std::int64_t least, const RecordedShares& recorded) {
+ShareChoice choose_share_rule(const RunConfig& config, World& world, std::int64_t least, const RecordedShares& recorded,
+                              const std::string& device) {
   const BalanceConfig& balance = config.parallel.balance;
   const std::int64_t unit = unit_of(config);
   const auto fixed = [&](std::vector<std::int64_t> shares) {
@@ -123,7 +129,7 @@ ShareChoice choose_share_rule(const RunConfig& config, World& world, std::int64_
   if (world.size() == 1 || config.parallel.shards > 0) return {nullptr, "equal"};
   if (balance.mode == "adaptive") return {adaptive(), "adaptive", unit};
   if (balance.mode != "auto") return {nullptr, "equal"};
-  const std::string difference = how_ranks_differ(world);
+  const std::string difference = how_ranks_differ(world, device);
   if (difference.empty()) return {nullptr, "equal"};
   return {adaptive(), "adaptive, since ranks differ: " + difference, unit};
 }

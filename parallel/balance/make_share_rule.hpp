@@ -27,8 +27,10 @@ struct ShareChoice {
   std::int64_t unit = 1;   ///< samples that stay together
 };
 
-/// Collective. `least`: samples that an adaptive share has at least beside parallel.balance.min_share. `recorded`: for mode replay. Throws AgreedError (ExitCode::config) when weights, hosts, bounds or recorded shares do not fit
-/// these ranks and data.batch.
-ShareChoice choose_share_rule(const RunConfig& config, World& world, std::int64_t least, const RecordedShares& recorded = {});
+/// Collective. `least`: samples that an adaptive share has at least beside parallel.balance.min_share. `recorded`: for mode replay. `device`: what
+/// this rank computes on, in words, for mode auto; empty: its cores. Throws AgreedError (ExitCode::config) when weights, hosts, bounds or recorded
+/// shares do not fit these ranks and data.batch.
+ShareChoice choose_share_rule(const RunConfig& config, World& world, std::int64_t least, const RecordedShares& recorded = {},
+                              const std::string& device = "");
 
 }  // namespace tugline

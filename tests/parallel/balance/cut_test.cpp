@@ -8,7 +8,11 @@
 #include <numeric>
 #include <random>
 
+#include "tugline/core/config/run_config.hpp"
 #include "tugline/parallel/balance/fixed_shares.hpp"
+#include "tugline/parallel/balance/make_share_rule.hpp"
+#include "tugline/parallel/threads/thread_team.hpp"
+#include "tugline/parallel/world.hpp"
 
 namespace tugline {
 namespace {
@@ -127,6 +131,21 @@ TEST(Cut, Properties) {
     const auto r = static_cast<std::size_t>(below(ranks64));
     costs[r].sample_seconds *= 0.7;
     ASSERT_GE(cut_by_cost(total, costs, bounds)[r], shares[r] - 1);
+  }
+}
+
+TEST(ShareRule, AutoGoesByWhatRanksComputeOn) {
+  for (const bool alike : {true, false}) {
+    run_thread_team(2, [&](std::unique_ptr<Communicator> communicator) {
+      World world(std::move(communicator));
+      RunConfig config;
+      config.data.batch = 8;
+      const ShareChoice choice = choose_share_rule(config, world, 1, {}, alike || world.rank() == 0 ? "NVIDIA H200 of 139 GiB" : "NVIDIA H100 of 79 GiB");
+      EXPECT_EQ(choice.rule == nullptr, alike);
+      if (!alike) {
+        EXPECT_THAT(choice.reason, testing::MatchesRegex("adaptive, since ranks differ: rank 1 on .* has NVIDIA H100 of 79 GiB, rank 0 on .* has NVIDIA H200 of 139 GiB"));
+      }
+    });
   }
 }
 
