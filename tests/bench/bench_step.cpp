@@ -25,6 +25,7 @@
 #include "tugline/core/clock.hpp"
 #include "tugline/core/config/load.hpp"
 #include "tugline/core/data/loader.hpp"
+#include "tugline/core/freed_memory.hpp"
 #include "tugline/core/models/module_tensors.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/parallel/world.hpp"
@@ -383,6 +384,7 @@ std::vector<Case> cases() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  tugline::keep_freed_memory();   // as App::run() does; for the plain loops too
   tugline::World world{argc, argv};
   at::set_num_threads(1);
   std::vector<std::string> arguments(argv + 1, argv + argc);

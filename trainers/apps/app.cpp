@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "tugline/core/error.hpp"
+#include "tugline/core/freed_memory.hpp"
 #include "tugline/core/log.hpp"
 #include "tugline/parallel/world.hpp"
 #include "tugline/trainers/apps/command.hpp"
@@ -65,6 +66,7 @@ int fail_alone(World& world, ExitCode code, const std::string& what) {
 }  // namespace
 
 int App::run(int argc, char** argv) {
+  keep_freed_memory();
   std::optional<World> world;
   try {
     world.emplace(argc, argv);
