@@ -37,7 +37,7 @@ std::vector<std::int64_t> cut_by_cost(std::int64_t total, std::span<const StepCo
 /// The rank that takes longest, in seconds.
 double slowest(std::span<const StepCost> costs, std::span<const std::int64_t> shares);
 
-/// `total` samples cut like `shares`, which were made for another total (the ragged last batch of an epoch): equal ones stay equal, and a
+/// `total` samples cut like `shares`, which were made for another total (the ragged last batch of an epoch): equal ones stay equal, and
 /// where all had samples each keeps `least` of them, if there are enough. Whole units but for the last.
 std::vector<std::int64_t> scale_shares(std::int64_t total, std::span<const std::int64_t> shares, std::int64_t unit = 1, std::int64_t least = 1);
 
