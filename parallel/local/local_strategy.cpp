@@ -33,7 +33,7 @@ struct LocalStrategy::Impl {
   const Clock& clock;
   BucketHooks hooks;                     // gather this rank's gradients; nothing leaves
   std::unique_ptr<BucketSum> moves;      // of the parameters
-  std::unique_ptr<BucketSum> states;     // of the inner optimizer's slots: unrounded whatever the wire
+  std::unique_ptr<BucketSum> states;     // of the inner optimizer's slots
   StepRecords records;
   int rank, size;
   double nominal_weight = 1;
@@ -51,9 +51,7 @@ struct LocalStrategy::Impl {
         records(control_in), rank(control_in.rank()), size(control_in.size()),
         weights_of_round(static_cast<std::size_t>(size), 0) {
     if (has_common_values(options.node.get(), arena)) throw Error("local steps need a copy of the parameters per rank");
-    ExchangeOptions unrounded = options.exchange;
-    unrounded.bfloat16 = false;
-    if (options.average_state && !inner.slots().empty()) states = make_sum(moves_in, unrounded);
+    if (options.average_state && !inner.slots().empty()) states = make_sum(moves_in, options.exchange);
     for (const auto& bucket : arena.buckets()) buckets.push_back(bucket.range);
     for (const auto& flat : arena.flats()) {
       gradients.push_back(flat.gradients.defined() ? flat.gradients : flat.values.narrow(0, 0, 0));
@@ -196,7 +194,10 @@ void LocalStrategy::Impl::outer_step(StepFacts& facts) {
 void LocalStrategy::Impl::average_slot(Optimizer::SlotBuffer& slot) {
   std::vector<at::Tensor> mine;
   for (std::size_t f = 0; f < slot.buffers.size(); ++f) mine.push_back(trained(slot.buffers[f], f));
-  if (states) average(*states, mine);
+  if (states) {
+    average(*states, mine);
+    states->forget();   // what rounding has left over of one slot is none of the next one's
+  }
   for (std::size_t f = 0; f < mine.size(); ++f) states ? mine[f].copy_(gradients[f]) : mine[f].zero_();
 }
 

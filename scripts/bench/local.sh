@@ -29,7 +29,7 @@ for seed in $(seq "$seeds"); do
   rates=0.02 train "$slow" "step-$seed" 32 "seed=$seed" train.eval_every=1000
   train "$slow" "local-$seed" 512 "seed=$seed" parallel.strategy=local parallel.local.steps=16
   train "$slow" "rounds-$seed" 512 "seed=$seed" parallel.strategy=local parallel.local.steps=32 parallel.wire=bfloat16
-  train "$slow" "diloco-$seed" 512 "seed=$seed" parallel.strategy=local parallel.local.steps=64 parallel.local.state=reset parallel.wire=bfloat16 \
+  train "$slow" "diloco-$seed" 512 "seed=$seed" parallel.strategy=local parallel.local.steps=64 parallel.wire=bfloat16 \
     parallel.local.outer_lr=0.7 parallel.local.outer_momentum=0.5
 done
 ddp=""
@@ -66,7 +66,7 @@ def step_seconds(seed):
     times = [e["time"] for e in map(json.loads, open(f"{work}/step-{seed}-0.02/metrics.jsonl")) if e["event"] == "step"]
     return statistics.median(b - a for a, b in zip(times, times[1:]))
 
-cases = [("local", "local SGD, rounds of 16"), ("rounds", "local SGD, rounds of 32, bfloat16"), ("diloco", "DiLoCo, rounds of 64, bfloat16, outer 0.7 and 0.5, state reset")]
+cases = [("local", "local SGD, rounds of 16"), ("rounds", "local SGD, rounds of 32, bfloat16"), ("diloco", "DiLoCo, rounds of 64, bfloat16, outer 0.7 and 0.5")]
 targets = {seed: min(point[2] for rate in rates for point in curve(f"sync-{seed}", rate)) for seed in range(1, seeds + 1)}
 steps = {seed: first(f"sync-{seed}", targets[seed], 1) for seed in targets}
 sync = [steps[seed] * step_seconds(seed) for seed in targets]

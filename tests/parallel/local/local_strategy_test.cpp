@@ -228,6 +228,29 @@ TEST_P(LocalStrategyTest, AnInnerStateThatIsForgottenBeginsAsANewOne) {
   }
 }
 
+/// Squares of gradients are far smaller than their means: what rounding leaves over of those would drown them.
+TEST_P(LocalStrategyTest, SlotsAreRoundedEachByItself) {
+  if (GetParam() != Path::ring || world_.size() == 1) GTEST_SKIP() << "the ring alone rounds";
+  config_.name = "adam";
+  const auto slots_after_a_round = [&](bool rounded) {
+    strategy_.reset();
+    model_ = make_model();
+    LocalOptions options{.steps = 2};
+    options.exchange.bfloat16 = rounded;
+    start(options, 0);
+    step();
+    step();
+    std::vector<at::Tensor> slots;
+    for (const auto& slot : inner_->slots()) slots.push_back(slot.buffers.front().clone());
+    return slots;
+  };
+  const auto exact = slots_after_a_round(false), rounded = slots_after_a_round(true);
+  ASSERT_EQ(exact.size(), 2U);
+  for (const at::Tensor& slot : rounded) EXPECT_TRUE(slot.equal(slot.to(at::kBFloat16).to(at::kFloat)));
+  EXPECT_LE((rounded[0] - exact[0]).abs().max().item<double>(), 0.01 * exact[0].abs().max().item<double>()) << "means";
+  EXPECT_TRUE(rounded[1].allclose(exact[1], 0.02, 1e-7)) << "squares differ by " << (rounded[1] - exact[1]).abs().max();
+}
+
 TEST_P(LocalStrategyTest, FrozenParametersStayAndTheRestGoesOn) {
   model_[0]->as<torch::nn::Linear>()->bias.set_requires_grad(false);
   const at::Tensor frozen = model_[0]->as<torch::nn::Linear>()->bias.detach().clone();
