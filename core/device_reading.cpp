@@ -46,6 +46,10 @@ void DeviceTimer::wait(std::size_t before) const {
   if (before < spans_.size()) spans_[spans_.size() - 1 - before].second.synchronize();
 }
 
+void DeviceTimer::wait_for_start() const { spans_.front().first.synchronize(); }
+
+double DeviceTimer::seconds_since(const DeviceTimer& before) const { return before.spans_.back().second.elapsedTime(spans_.front().first) / 1e3; }
+
 double DeviceTimer::seconds() const {
   double milliseconds = 0;
   for (const auto& [start, stop] : spans_) milliseconds += start.elapsedTime(stop);

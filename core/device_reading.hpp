@@ -32,8 +32,12 @@ class DeviceTimer {
   void stop();
   /// Waits until the device has come to the stop() of the last span but `before`, and no longer; nothing where there are not so many.
   void wait(std::size_t before = 0) const;
+  /// Waits until the device has come to the first start().
+  void wait_for_start() const;
   /// Of all spans, which have ended.
   double seconds() const;
+  /// From the last stop() of `before` to the first start() here, both of which have been come to.
+  double seconds_since(const DeviceTimer& before) const;
 
  private:
   c10::Event mark() const;

@@ -16,32 +16,50 @@ void LateReport::add(const at::Tensor& loss_sum, const at::Tensor& correct) {
   sums.push_back(at::cat({loss, correct.defined() ? correct.to(at::kDouble).reshape({1}) : at::zeros_like(loss)}));
 }
 
-void wait_for_compute(StepReport& report) {
-  if (!report.late) return;
-  const LateReport& late = *report.late;
-  late.timer.wait();
-  const double device_seconds = late.timer.seconds();
-  // While the host waited for one pass's samples, the device may have been at the pass before.
-  report.data_seconds = std::min(report.data_seconds, std::max(0.0, Clock::steady().seconds() - late.started - device_seconds));
-  report.compute_seconds += device_seconds;
-  report.cpu_seconds = report.compute_seconds;   // not measured: nobody is to take a device for a rank without a core
-  if (report.late->computed) report.late->computed();
+void wait_for_compute(std::span<UnreadStep> steps) {
+  const DeviceTimer* before = nullptr;
+  for (UnreadStep& step : steps) {
+    StepReport& report = step.report;
+    if (!report.late) continue;
+    const LateReport& late = *report.late;
+    if (before != nullptr) {   // between two steps it waits for other ranks
+      late.timer.wait_for_start();
+      if (late.phase) late.phase(true);
+    }
+    late.timer.wait();
+    if (late.phase) late.phase(false);
+    const double device_seconds = late.timer.seconds();
+    // While the host waited for samples, the device may have been at the pass or the step before.
+    const double idle = before != nullptr ? late.timer.seconds_since(*before) : Clock::steady().seconds() - late.started - device_seconds;
+    report.data_seconds = std::min(report.data_seconds, std::max(0.0, idle));
+    report.compute_seconds += device_seconds;
+    report.cpu_seconds = report.compute_seconds;   // not measured: nobody is to take a device for a rank without a core
+    before = &late.timer;
+  }
 }
 
-std::vector<double> read_late(StepReport& report, std::vector<at::Tensor> more) {
-  std::size_t own = 0;
-  for (const at::Tensor& number : more) own += static_cast<std::size_t>(number.numel());
-  if (report.late) more.insert(more.end(), report.late->sums.begin(), report.late->sums.end());
-  if (more.empty()) return {};
-  std::vector<double> values = DeviceReading(more).wait();
-  std::vector<StepReport> passes;
-  for (std::size_t i = own; i < values.size(); i += 2) passes.push_back({.loss_sum = values[i], .correct = values[i + 1]});
-  const StepReport sum = add_pairwise(std::move(passes));
-  report.loss_sum += sum.loss_sum;
-  report.correct += sum.correct;
-  report.late.reset();
-  values.resize(own);
-  return values;
+void read_late(std::span<UnreadStep> steps) {
+  std::vector<at::Tensor> there;
+  for (const UnreadStep& step : steps) {
+    there.insert(there.end(), step.numbers.begin(), step.numbers.end());
+    if (step.report.late) there.insert(there.end(), step.report.late->sums.begin(), step.report.late->sums.end());
+  }
+  if (there.empty()) return;
+  const std::vector<double> read = DeviceReading(there).wait();
+  auto next = read.begin();
+  for (UnreadStep& step : steps) {
+    for (const at::Tensor& number : step.numbers) {
+      step.values.insert(step.values.end(), next, next + number.numel());
+      next += number.numel();
+    }
+    if (!step.report.late) continue;
+    std::vector<StepReport> passes;
+    for (std::size_t i = 0; i < step.report.late->sums.size(); ++i, next += 2) passes.push_back({.loss_sum = next[0], .correct = next[1]});
+    const StepReport sum = add_pairwise(std::move(passes));
+    step.report.loss_sum += sum.loss_sum;
+    step.report.correct += sum.correct;
+    step.report.late.reset();
+  }
 }
 
 }  // namespace tugline

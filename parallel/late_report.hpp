@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "tugline/core/device_reading.hpp"
@@ -18,12 +19,26 @@ struct LateReport {
   std::vector<at::Tensor> sums;    ///< of each pass: [loss_sum, correct], float64, on the device
   DeviceTimer timer;               ///< of forward and backward, a span per pass
   double started = 0;              ///< by the steady clock, with the first pass
-  std::function<void()> computed;  ///< called when the device has come to the end of them
+  std::function<void(bool computing)> phase;   ///< called when the device has come to what is none of its own work, and when it is at that again
 };
 
-/// Waits until the device has computed, and no longer: the seconds of `report` are complete. Once for a report; nothing where none is late.
-void wait_for_compute(StepReport& report);
-/// Waits for the device once more: `report` is complete. Returns `more`, scalars on that device, which are read with what the report lacks.
-std::vector<double> read_late(StepReport& report, std::vector<at::Tensor> more = {});
+/// What a device has decided about a step by itself, alike for all ranks.
+struct LateVerdict {
+  at::Tensor left_out;   ///< bool: the step moves nothing
+  at::Tensor scale;      ///< float64: what gradients are multiplied by; undefined: the host knows
+};
+
+/// A step of which the host has read nothing yet: its report, and numbers there that are read with what that lacks.
+struct UnreadStep {
+  StepReport report;
+  std::vector<at::Tensor> numbers;
+  std::vector<double> values;   ///< of `numbers`, once they have been read
+};
+
+/// Waits until the device has computed all of them, step by step, and no longer: the seconds of their reports are complete. Once for a
+/// report; nothing where none is late.
+void wait_for_compute(std::span<UnreadStep> steps);
+/// Waits for the device once more: reports and values are complete.
+void read_late(std::span<UnreadStep> steps);
 
 }  // namespace tugline

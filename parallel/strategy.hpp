@@ -16,6 +16,7 @@
 namespace tugline {
 
 struct LateReport;
+struct LateVerdict;
 
 /// Why a run should end at a step boundary; the largest any rank asks for is what all do.
 enum class StopReason : std::uint8_t { none = 0, limit = 1, signal = 2 };
@@ -65,8 +66,9 @@ struct StepFacts {
   bool finite = true;         ///< false: the loss or gradient of some rank that finishes with this one was not; it has moved no parameter
   int nonfinite_rank = -1;    ///< the lowest rank whose loss was not finite; -1: a gradient alone
   std::optional<GradientSpike> spike;   ///< that is why it is not finite; all ranks have it
+  std::shared_ptr<LateVerdict> verdict; ///< of a device, on this step, which the host may not have read; `finite` is about what it has
   bool alone = false;         ///< no rank finishes with this one: they meet when they settle
-  bool settled = true;        ///< all ranks are here and hold the same parameters: a time to evaluate, save and stop
+  bool settled = true;        ///< all ranks are here, hold the same parameters, and know of every step before: a time to evaluate, save and stop
   StopReason stop = StopReason::none;
   bool save = false;          ///< somebody's checkpoint is due
   // seconds of this rank

@@ -66,6 +66,7 @@ std::optional<std::string> BadSteps::over(const GlobalStep& step) {
     return std::nullopt;
   }
   last_rank_ = step.nonfinite_rank;
+  last_step_ = step.piece.step + 1;
   ++in_a_row_;
   return fmt::format("step {}: {}; {} was skipped", step.piece.step + 1, spike_ ? spike_->sentence() : what_is_not_finite(last_rank_) + " is not finite",
                      step.staleness ? "its piece" : "the step");
@@ -73,9 +74,9 @@ std::optional<std::string> BadSteps::over(const GlobalStep& step) {
 
 bool BadSteps::hopeless() const { return in_a_row_ >= kMostInARow; }
 
-std::string BadSteps::why_hopeless(std::int64_t step) const {
+std::string BadSteps::why_hopeless() const {
   return fmt::format("{} for {} steps in a row, the last is step {}; lower optim.lr or set optim.clip_norm, and try `tugline overfit` on this config",
-                     spike_ ? "the gradient was out of line" : what_is_not_finite(last_rank_) + " was not finite", in_a_row_, step);
+                     spike_ ? "the gradient was out of line" : what_is_not_finite(last_rank_) + " was not finite", in_a_row_, last_step_);
 }
 
 }  // namespace tugline

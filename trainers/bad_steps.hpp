@@ -42,7 +42,7 @@ class BadSteps {
   std::optional<std::string> over(const GlobalStep& step);
   /// So many steps in a row were left out that parameters no longer change.
   bool hopeless() const;
-  std::string why_hopeless(std::int64_t step) const;
+  std::string why_hopeless() const;
 
  private:
   World& world_;
@@ -53,7 +53,8 @@ class BadSteps {
   bool retries_;
   std::shared_ptr<SpikeDetector> spikes_;
   std::optional<SpikeCause> spike_;   // of the last attempt that was not made
-  int in_a_row_ = 0, last_rank_ = -1;
+  int in_a_row_ = 0, last_rank_ = -1;   // the last of those in a row: whose loss it was, ...
+  std::int64_t last_step_ = 0;          // ... and its number
 };
 
 }  // namespace tugline

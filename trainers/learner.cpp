@@ -225,7 +225,7 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
   report.data_seconds = data_seconds;
   report.compute_seconds = (late ? 0 : clock.seconds() - start - data_seconds) - waited_;
   report.cpu_seconds = cpu_seconds - waited_cpu_;
-  if (late) late->computed = [this] { heartbeat_.enter(Phase::waiting); };
+  if (late) late->phase = [this](bool computing) { heartbeat_.enter(computing ? Phase::compute : Phase::waiting); };
   report.late = late;
   return report;
 }

@@ -69,6 +69,9 @@ std::unique_ptr<Strategy> make_strategy(const StrategyParts& parts) {
   if (parts.outer == nullptr) {
     auto options = shared_options<SyncOptions>(parts);
     options.shards = learner.shards();
+    options.read_every = parts.config.train.read_every;
+    options.meet_after = parts.meet_after;
+    options.wait_for_nonfinite = parts.config.train.nonfinite == "stop";
     return std::make_unique<SyncStrategy>(learner.gradients(), world.control(), learner.parameters(), learner.optimizer(), schedule, parts.plan,
                                           std::move(options), parts.clock);
   }

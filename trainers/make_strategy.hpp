@@ -29,8 +29,8 @@ struct StrategyParts {
   std::shared_ptr<ShareRule> shares;     ///< null: equal ones
   std::shared_ptr<SpikeDetector> spikes; ///< null: nobody looks for any
   const Clock& clock;
-  std::function<bool(std::int64_t steps)> meet_after;               ///< see AsyncOptions; these are for async alone
-  std::function<bool(bool updated)> serving;
+  std::function<bool(std::int64_t steps)> meet_after;               ///< see AsyncOptions and SyncOptions
+  std::function<bool(bool updated)> serving;                        ///< these are for async alone
   std::function<void(const std::string& line)> record;
   std::shared_ptr<const RecordedUpdates> repeat;
 };

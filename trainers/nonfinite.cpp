@@ -25,8 +25,9 @@ std::string look(Learner& learner, Loader& loader, const SampleOrder& order, con
   if (piece.size() == 0) return "";
   Arena& parameters = learner.parameters();
   parameters.zero_gradients();
-  StepReport report = learner.compute_gradients(loader, piece);
-  read_late(report);
+  UnreadStep step{.report = learner.compute_gradients(loader, piece)};
+  read_late(std::span(&step, 1));
+  const StepReport& report = step.report;
   std::string parameter;
   for (const auto& slot : parameters.slots()) {
     if (slot.bucket < 0 || all_finite(parameters, slot.range)) continue;

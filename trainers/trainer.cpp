@@ -19,6 +19,7 @@
 #include "tugline/core/state/train_state.hpp"
 #include "tugline/parallel/async/async_strategy.hpp"
 #include "tugline/parallel/balance/cut.hpp"
+#include "tugline/parallel/late_report.hpp"
 #include "tugline/parallel/replicas.hpp"
 #include "tugline/parallel/watchdog/watchdog.hpp"
 #include "tugline/parallel/world.hpp"
@@ -82,7 +83,7 @@ struct Trainer::Impl {
   std::unique_ptr<Strategy> strategy;
   std::int64_t eval_interval, save_steps, save_epoch_steps;
   std::int64_t pause_step;                // 0: none
-  double started = 0, last_save = 0;
+  double started = 0, last_save = 0, accounted = 0;   // when: the run began, saved, had accounted for all steps
   std::int64_t samples_done = 0;          // of this attempt
   double training_seconds = 0;
   bool saved_here = false;                // the current step is on disk
@@ -115,7 +116,6 @@ struct Trainer::Impl {
   void save(bool best = false);
   void settle_saves();
   std::unique_ptr<Watchdog> watch();
-  Evaluation train_means() const;
   TrainResult finish(TrainResult::Ending ending);
 };
 
@@ -240,7 +240,12 @@ StepFacts Trainer::Impl::attempt_step(const Piece& piece) {
 }
 
 /// The checkpoint is of the step before: the same command computes this one again.
-void Trainer::Impl::end_bad_step(const Piece& piece, const StepFacts& facts) {
+void Trainer::Impl::end_bad_step(const Piece& last, const StepFacts& facts) {
+  const bool ahead = facts.verdict != nullptr;   // those before were read with it, and those after it moved nothing
+  const Piece& piece = ahead ? facts.steps.back().piece : last;
+  if (ahead) step_log.spend(facts);
+  for (std::size_t i = 0; ahead && i + 1 < facts.steps.size(); ++i) account(facts.steps[i], (parts.clock.seconds() - accounted) / static_cast<double>(facts.steps.size()));
+  settled = settled || ahead;
   if (facts.alone) {   // the others are elsewhere
     throw Error(fmt::format("{}; the same command goes on from the last checkpoint; {}", bad_steps.explain(piece, facts), bad_steps.advice()));
   }
@@ -256,7 +261,11 @@ void Trainer::Impl::end_bad_step(const Piece& piece, const StepFacts& facts) {
 /// back where they were when it was skipped.
 void Trainer::Impl::settle_buffers(const StepFacts& facts, const std::vector<at::Tensor>& before) {
   Arena& buffers = parts.learner.buffers();
-  for (std::size_t i = 0; !facts.finite && i < before.size(); ++i) at::Tensor(buffers.flats()[i].values).copy_(before[i]);
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    at::Tensor values = buffers.flats()[i].values;
+    if (facts.verdict) values.copy_(at::where(facts.verdict->left_out, before[i], values));
+    else if (!facts.finite) values.copy_(before[i]);
+  }
   for (const GlobalStep& step : facts.steps) {
     for (std::size_t r = 0; r < step.ranks.size() && step.made; ++r) {
       (static_cast<int>(r) == world().rank() ? unsettled.mine : unsettled.others) += static_cast<double>(step.ranks[r].samples);
@@ -292,7 +301,7 @@ void Trainer::Impl::give_up_when_hopeless(const StepFacts& facts) {
   if (!bad_steps.hopeless() || (facts.alone && !settled)) return;
   if (settled) save();
   settle_saves();
-  throw AgreedError(ExitCode::internal, bad_steps.why_hopeless(progress().step));
+  throw AgreedError(ExitCode::internal, bad_steps.why_hopeless());
 }
 
 void Trainer::Impl::due_after(std::int64_t step, Wanted& wanted) const {
@@ -396,16 +405,6 @@ std::unique_ptr<Watchdog> Trainer::Impl::watch() {
   return std::make_unique<Watchdog>(world().control().duplicate(), parts.learner.heartbeat(), std::move(options));
 }
 
-Evaluation Trainer::Impl::train_means() const {
-  const Progress& done = state.progress;
-  Evaluation means;
-  means.samples = done.position;
-  means.loss = done.epoch_weight > 0 ? done.epoch_loss_sum / done.epoch_weight : 0;
-  means.has_accuracy = done.epoch_counted > 0;
-  if (means.has_accuracy) means.accuracy = done.epoch_correct / done.epoch_counted;
-  return means;
-}
-
 TrainResult Trainer::Impl::finish(TrainResult::Ending ending) {
   TrainResult result;
   result.ending = ending;
@@ -421,7 +420,7 @@ TrainResult Trainer::Impl::finish(TrainResult::Ending ending) {
   result.epochs = progress().step / plan.steps_per_epoch();
   result.samples_per_second = training_seconds > 0 ? static_cast<double>(samples_done) / training_seconds : 0;
   result.seconds = progress().seconds;
-  result.train = train_means();
+  result.train = train_means(progress());
   return result;
 }
 
@@ -460,14 +459,14 @@ TrainResult Trainer::run() {
   const bool at_end = first >= self.plan.total_steps && self.plan.total_steps > 0;
   if (self.pause_step > 0 && first >= self.pause_step && !at_end) return self.finish(Ending::paused);
   Wanted wanted;   // as soon as all ranks hold the same
-  double last = self.parts.clock.seconds();
+  self.accounted = self.parts.clock.seconds();
   while (const auto piece = self.strategy->next_piece()) {
     const StepFacts facts = self.one_step(*piece);
     const double now = self.parts.clock.seconds();
     self.settled = facts.settled;
     self.step_log.spend(facts);
     for (const GlobalStep& step : facts.steps) {
-      self.account(step, (now - last) / static_cast<double>(facts.steps.size()));
+      self.account(step, (now - self.accounted) / static_cast<double>(facts.steps.size()));
       if (const auto text = self.bad_steps.over(step)) self.warn(*text);
       self.due_after(self.progress().step, wanted);
     }
@@ -486,7 +485,7 @@ TrainResult Trainer::run() {
       if (wanted.pause && self.progress().step < self.plan.total_steps) return self.finish(Ending::paused);
       wanted = {};
     }
-    if (self.settled || !facts.steps.empty()) last = self.parts.clock.seconds();
+    if (self.settled || !facts.steps.empty()) self.accounted = self.parts.clock.seconds();
   }
   return self.finish(Ending::done);
 }

@@ -69,4 +69,13 @@ bool note_validation(const RunConfig& config, const Evaluation& validation, Prog
   return true;
 }
 
+Evaluation train_means(const Progress& progress) {
+  Evaluation means;
+  means.samples = progress.position;
+  means.loss = progress.epoch_weight > 0 ? progress.epoch_loss_sum / progress.epoch_weight : 0;
+  means.has_accuracy = progress.epoch_counted > 0;
+  if (means.has_accuracy) means.accuracy = progress.epoch_correct / progress.epoch_counted;
+  return means;
+}
+
 }  // namespace tugline

@@ -15,4 +15,7 @@ void require_metrics(const RunConfig& config, bool has_accuracy, bool has_valida
 /// best so far.
 bool note_validation(const RunConfig& config, const Evaluation& validation, Progress& progress);
 
+/// Means over the steps of the epoch so far, as each sample was met.
+Evaluation train_means(const Progress& progress);
+
 }  // namespace tugline

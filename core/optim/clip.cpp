@@ -9,6 +9,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/scalar_tensor.h>
 
@@ -78,6 +79,7 @@ at::Tensor squared_norm_there(const Arena& arena, const Range& range) {
 }
 
 double clip_factor(double norm, double max_norm) { return std::min(1.0, max_norm / (norm + 1e-6)); }
+at::Tensor clip_factor_there(const at::Tensor& norm, double max_norm) { return at::full_like(norm, max_norm).div_(norm + 1e-6).clamp_max_(1); }
 
 void clip_by_value(const Arena& arena, std::span<const Range> ranges, double limit) {
   for (const Range& range : ranges) arena.gradients(range).clamp_(-limit, limit);

@@ -17,6 +17,8 @@ at::Tensor squared_norm_there(const Arena& arena, const Range& range);
 /// What gradients of norm `norm` are multiplied by so that it is at most `max_norm`: 1 when it is, as in
 /// torch::nn::utils::clip_grad_norm_. Give it to Optimizer::step within grad_scale.
 double clip_factor(double norm, double max_norm);
+/// The same, where `norm` (float64) is.
+at::Tensor clip_factor_there(const at::Tensor& norm, double max_norm);
 
 /// Cuts each gradient element in `ranges` to [-limit, limit]. The limit is in units of the stored gradients: divide it by a
 /// grad_scale that is still to come.

@@ -35,6 +35,7 @@ struct StepArguments {
   double lr, weight_decay, fraction;
   bool first;
   std::optional<at::Tensor> inverse_scale;
+  std::optional<at::Tensor> left_out;
 };
 
 /// Without a kernel where the host can write.
@@ -64,15 +65,10 @@ class FusedOptimizer : public Optimizer {
     RangeViews views = *views_of(range);
     if (update.gradients != nullptr) views.gradients = *update.gradients;
     const ParamGroup& settings = groups_.at(static_cast<std::size_t>(group));
-    StepArguments arguments{update.lr * settings.lr_factor, settings.weight_decay, update.fraction, update.first || (update.number == 1 && update.fraction == 1), std::nullopt};
-    const double grad_scale = update.grad_scale * gradient_factor(update.fraction);
+    StepArguments arguments{update.lr * settings.lr_factor, settings.weight_decay, update.fraction, update.first || (update.number == 1 && update.fraction == 1), std::nullopt, std::nullopt};
+    if (update.left_out.defined()) arguments.left_out = update.left_out;
     set(views.step, update.number / update.fraction);
-    if (grad_scale != 1 && views.values.scalar_type() == at::kFloat) {
-      set(views.inverse_scale, 1 / grad_scale);
-      arguments.inverse_scale = views.inverse_scale;
-    } else if (grad_scale != 1) {
-      views.gradients.mul_(grad_scale);  // the kernels' scale is float32 whatever the gradients are
-    }
+    scale_gradients(views, update, arguments);
     if (at::isReducedFloatingType(views.values.scalar_type())) {
       apply_in_float32(views, arguments);
     } else {
@@ -88,6 +84,24 @@ class FusedOptimizer : public Optimizer {
   const OptimConfig config_;
 
  private:
+  /// The kernels' own scale is float32 whatever the gradients are.
+  void scale_gradients(RangeViews& views, const Update& update, StepArguments& arguments) const {
+    const bool in_kernel = views.values.scalar_type() == at::kFloat;
+    const double factor = gradient_factor(update.fraction), scale = update.grad_scale * factor;
+    if (update.scale_there.defined()) {
+      const at::Tensor there = update.scale_there.mul(factor);
+      if (in_kernel) views.inverse_scale.copy_(there.reciprocal());
+      else views.gradients.mul_(there);
+    } else if (scale == 1) {
+      return;
+    } else if (in_kernel) {
+      set(views.inverse_scale, 1 / scale);
+    } else {
+      views.gradients.mul_(scale);
+    }
+    if (in_kernel) arguments.inverse_scale = views.inverse_scale;
+  }
+
   /// ATen's 16-bit kernels round the arithmetic itself; this rounds only what is stored.
   void apply_in_float32(RangeViews& views, const StepArguments& arguments) {
     RangeViews wide{views.values.to(at::kFloat), views.gradients.to(at::kFloat), {}, views.step, views.inverse_scale};
@@ -140,7 +154,7 @@ class Sgd : public FusedOptimizer {
   void apply(RangeViews& views, const StepArguments& a) override {
     const double decayed = a.weight_decay * intake(config_.momentum, a.fraction);   // as if it were part of the gradient
     at::_fused_sgd_(views.values, views.gradients, views.slots, decayed, std::pow(config_.momentum, a.fraction), a.lr * a.fraction, config_.dampening,
-                    config_.nesterov, /*maximize=*/false, /*is_first_step=*/a.first, a.inverse_scale);
+                    config_.nesterov, /*maximize=*/false, /*is_first_step=*/a.first, a.inverse_scale, a.left_out);
   }
 };
 
@@ -154,7 +168,7 @@ class Adam : public FusedOptimizer {
     const auto run = [&](auto kernel) {
       kernel(views.values, views.gradients, views.slots[0], views.slots[1], /*max_exp_avg_sqs=*/at::TensorList{},
              views.step, a.lr * a.fraction, std::pow(config_.beta1, a.fraction), std::pow(config_.beta2, a.fraction), a.weight_decay, config_.eps, /*amsgrad=*/false,
-             /*maximize=*/false, a.inverse_scale, /*found_inf=*/std::nullopt);
+             /*maximize=*/false, a.inverse_scale, a.left_out);
     };
     decoupled_ ? run(at::_ops::_fused_adamw_::call) : run(at::_ops::_fused_adam_::call);
   }
@@ -171,7 +185,7 @@ class Adagrad : public FusedOptimizer {
   double gradient_factor(double fraction) const override { return std::sqrt(fraction); }
   void apply(RangeViews& views, const StepArguments& a) override {
     at::_fused_adagrad_(views.values, views.gradients, views.slots[0], views.step, a.lr * std::sqrt(a.fraction), config_.lr_decay * a.fraction, a.weight_decay * std::sqrt(a.fraction),
-                        config_.eps, /*maximize=*/false, a.inverse_scale);
+                        config_.eps, /*maximize=*/false, a.inverse_scale, a.left_out);
   }
 };
 

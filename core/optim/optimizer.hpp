@@ -36,6 +36,8 @@ struct Update {
   /// as a step of all of them: momentum and moving averages decay by a power of it.
   double fraction = 1;
   const at::Tensor* gradients = nullptr;   ///< of the range, flat; null: the arena's
+  /// Numbers that the host does not know, one each, where the arena is: in place of grad_scale (float64), and whether nothing is to change (float32: 1, 0).
+  at::Tensor scale_there, left_out;
 };
 
 /// Steps ranges of an arena. All slots (momentum, second moments) are flat buffers with the arena's layout.

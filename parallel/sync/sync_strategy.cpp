@@ -5,6 +5,9 @@
 #include <bit>
 #include <cmath>
 #include <numeric>
+#include <optional>
+#include <span>
+#include <utility>
 
 #include <fmt/format.h>
 #include <torch/torch.h>
@@ -19,6 +22,7 @@
 #include "tugline/parallel/piece_cutter.hpp"
 #include "tugline/parallel/step_records.hpp"
 #include "tugline/parallel/sync/bucket_reducer.hpp"
+#include "tugline/parallel/sync/steps_ahead.hpp"
 
 namespace tugline {
 struct SyncStrategy::Impl {
@@ -35,6 +39,7 @@ struct SyncStrategy::Impl {
   bool common;                             // parameters are a copy for all ranks of the host
   std::vector<Range> watched;              // of all buckets: what this rank looks at
   std::vector<Arena::Segment> segments;    // what it steps: everything, or its part of the common copy
+  std::optional<StepsAhead> ahead;         // the device's, where the host does not wait for each
 
   Impl(Communicator& gradients, Communicator& control_in, Arena& arena_in, Optimizer& optimizer_in, Schedule schedule_in,
        StepPlan plan_in, SyncOptions options_in, const Clock& clock_in)
@@ -54,6 +59,10 @@ struct SyncStrategy::Impl {
       segment.range.end = std::min(segment.range.end, held.end);
       if (segment.range.begin < segment.range.end) segments.push_back(segment);
     }
+    if (options.read_every <= 1 || arena.device().is_cpu()) return;
+    if (options.spikes) throw Error("spikes are judged before a step is made: read_every must be 1");
+    if (options.clip_norm > 0 && options.clip_value > 0) throw Error("one of clip_norm and clip_value at most, or read_every must be 1");
+    ahead.emplace(gradients, arena, watched, StepsAhead::Options{wants_norm(), options.clip_norm, options.wait_for_nonfinite});
   }
 
   std::unique_ptr<BucketSum> make_sum(Communicator& gradients) {
@@ -65,10 +74,13 @@ struct SyncStrategy::Impl {
     return options.node ? make_node_sum(options.node, arena, options.exchange) : make_message_sum(gradients, arena, options.exchange);
   }
   bool wants_norm() const { return options.clip_norm > 0 || options.spikes; }
+  StepFacts finish_now(const StepReport& reported);
+  StepFacts finish_ahead(const StepReport& report);
+  StepFacts read_steps();
   StepPart host_part(StepReport report, double& added);
   StepPart device_part(StepReport report, double& start);
   void check_gradients(StepFacts& facts, double squares) const;
-  void step_optimizer(const GlobalStep& step);
+  void step_optimizer(const GlobalStep& step, Update update);
 };
 
 SyncStrategy::SyncStrategy(Communicator& gradients, Communicator& control, Arena& arena, Optimizer& optimizer,
@@ -87,30 +99,91 @@ void SyncStrategy::begin_step(int backwards, double nominal_weight) {
 
 std::vector<Residual> SyncStrategy::residuals() const { return impl_->reducer.sum().residuals(); }
 
-StepFacts SyncStrategy::finish_step(const StepReport& reported) {
-  Impl& self = *impl_;
-  double start = self.clock.seconds(), added = 0;
-  const StepPart part = self.arena.device().is_cpu() ? self.host_part(reported, added) : self.device_part(reported, start);
-  StepSums sums = self.records.exchange(part);
-  const double exchanged = self.clock.seconds();
+StepFacts SyncStrategy::finish_step(const StepReport& report) { return impl_->ahead ? impl_->finish_ahead(report) : impl_->finish_now(report); }
+
+StepFacts SyncStrategy::Impl::finish_now(const StepReport& reported) {
+  double start = clock.seconds(), added = 0;
+  const StepPart part = arena.device().is_cpu() ? host_part(reported, added) : device_part(reported, start);
+  StepSums sums = records.exchange(part);
+  const double exchanged = clock.seconds();
 
   StepFacts& facts = sums.facts;
   GlobalStep& step = facts.steps.front();
-  step.piece = self.pieces.current();
-  facts.bytes_sent = self.reducer.sum().bytes();
-  step.lr = self.schedule.lr(self.pieces.current().step);
+  step.piece = pieces.current();
+  facts.bytes_sent = reducer.sum().bytes();
+  step.lr = schedule.lr(pieces.current().step);
   // Each rank has looked at its part; every rank adds up the same records and comes to the same answer.
   facts.finite = facts.finite && (sums.finite || step.weight <= 0);
-  self.check_gradients(facts, sums.squares);
+  check_gradients(facts, sums.squares);
   step.made = step.finite = facts.finite;
-  self.step_optimizer(step);
-  if (self.options.shares) observe_shares(*self.options.shares, self.pieces.current(), facts);
-  if (self.common) self.options.node->barrier();   // all see what all have stepped
+  if (step.made && step.weight > 0) {
+    const double clip = options.clip_norm > 0 ? clip_factor(step.gradient_norm, options.clip_norm) : 1;
+    step_optimizer(step, {.grad_scale = nominal_weight / step.weight * clip});
+  } else {
+    reducer.forget();
+  }
+  if (options.shares) observe_shares(*options.shares, pieces.current(), facts);
+  if (common) options.node->barrier();   // all see what all have stepped
   // What a rank spends here is first waiting for slower ranks, and only beyond that communication.
   facts.wait_seconds = std::min(facts.wait_seconds, exchanged - start);
   facts.exposed_seconds = added + exchanged - start - facts.wait_seconds;
-  facts.optimizer_seconds = self.clock.seconds() - exchanged;
+  facts.optimizer_seconds = clock.seconds() - exchanged;
   return facts;
+}
+
+/// Hosts tell each other what they know without their devices: how much the samples weigh, and whether somebody wants to stop or save.
+StepFacts SyncStrategy::Impl::finish_ahead(const StepReport& report) {
+  if (report.late && report.late->phase) report.late->phase(false);
+  reducer.finish();
+  const StepFacts told = records.exchange({report, pieces.current().size()}).facts;
+  const double exchanged = clock.seconds();
+  GlobalStep step = told.steps.front();
+  step.piece = pieces.current();
+  step.lr = schedule.lr(step.piece.step);
+  const double scale = step.weight > 0 ? nominal_weight / step.weight : 0;
+  const LateVerdict verdict = ahead->add(step, report, step.piece.size(), scale);
+  if (step.weight > 0) step_optimizer(step, {.grad_scale = scale, .scale_there = verdict.scale, .left_out = verdict.left_out.to(at::kFloat)});
+  const double optimizer_seconds = clock.seconds() - exchanged;
+  const bool read = std::cmp_greater_equal(ahead->size(), options.read_every) || !pieces.upcoming(step.piece) || told.stop != StopReason::none || told.save ||
+                    (options.meet_after && options.meet_after(step.piece.step + 1));
+  StepFacts facts = read ? read_steps() : StepFacts{.settled = false};
+  facts.verdict = std::make_shared<LateVerdict>(verdict);
+  facts.stop = told.stop;
+  facts.save = told.save;
+  facts.bytes_sent = reducer.sum().bytes();
+  facts.optimizer_seconds = optimizer_seconds;
+  return facts;
+}
+
+/// All steps since the last reading. Where one that is not finite holds up those after it, they have never been.
+StepFacts SyncStrategy::Impl::read_steps() {
+  ahead->wait_for_compute();
+  const double computed = clock.seconds();
+  StepFacts all;
+  for (const StepsAhead::Read& one : ahead->read()) {
+    StepSums sums = records.exchange(one.part);
+    StepFacts& facts = sums.facts;
+    GlobalStep& step = facts.steps.front();
+    step.piece = one.step.piece;
+    step.lr = one.step.lr;
+    step.made = step.finite = facts.finite = facts.finite && sums.finite;
+    if (step.finite == one.left_out) throw Error(fmt::format("step {}: rank and device do not agree on whether it is finite", step.piece.step + 1));
+    if (step.finite && step.weight > 0 && wants_norm()) step.gradient_norm = one.norm;
+    if (options.shares && !all.share_change) {   // which steps told to a device before were not cut by
+      observe_shares(*options.shares, step.piece, facts);
+      all.share_change = std::move(facts.share_change);
+    }
+    all.data_seconds += facts.data_seconds;
+    all.compute_seconds += facts.compute_seconds;
+    all.wait_seconds += facts.wait_seconds;
+    all.steps.push_back(std::move(step));
+    if (facts.finite || !options.wait_for_nonfinite) continue;
+    all.finite = false;
+    all.nonfinite_rank = facts.nonfinite_rank;
+    break;
+  }
+  all.exposed_seconds = clock.seconds() - computed;
+  return all;
 }
 
 /// Waits for the buckets. Who comes last adds up within its backward pass what others add up later: that is no slowness of its own, but
@@ -125,15 +198,16 @@ StepPart SyncStrategy::Impl::host_part(StepReport report, double& added) {
 
 /// The host waits until the device has computed, from when on (`start`) it is communication; then once more, for all that it must know.
 StepPart SyncStrategy::Impl::device_part(StepReport report, double& start) {
-  wait_for_compute(report);
+  UnreadStep step{.report = std::move(report)};
+  wait_for_compute(std::span(&step, 1));
   start = clock.seconds();
   reducer.finish();
-  std::vector<at::Tensor> numbers{magnitude_there(arena)};
+  step.numbers.push_back(magnitude_there(arena));
   if (wants_norm()) {
-    for (const Range& range : watched) numbers.push_back(squared_norm_there(arena, range));
+    for (const Range& range : watched) step.numbers.push_back(squared_norm_there(arena, range));
   }
-  const std::vector<double> read = read_late(report, std::move(numbers));
-  return {report, pieces.current().size(), std::isfinite(read.front()), std::accumulate(read.begin() + 1, read.end(), 0.0)};
+  read_late(std::span(&step, 1));
+  return {step.report, pieces.current().size(), std::isfinite(step.values.front()), std::accumulate(step.values.begin() + 1, step.values.end(), 0.0)};
 }
 
 void SyncStrategy::Impl::check_gradients(StepFacts& facts, double squares) const {
@@ -154,14 +228,13 @@ void SyncStrategy::Impl::check_gradients(StepFacts& facts, double squares) const
   facts.spike = {*spike, reducer.own_norms(), scale};
 }
 
-void SyncStrategy::Impl::step_optimizer(const GlobalStep& step) {
-  if (!step.finite || step.weight <= 0) return reducer.forget();
+void SyncStrategy::Impl::step_optimizer(const GlobalStep& step, Update update) {
   const TraceRange range("optimizer");
-  double scale = nominal_weight / step.weight;
-  if (options.clip_norm > 0) scale *= clip_factor(step.gradient_norm, options.clip_norm);
+  update.lr = step.lr;
+  update.number = static_cast<double>(step.piece.step + 1);
   for (const auto& segment : segments) {
-    if (options.clip_value > 0) clip_by_value(arena, std::span(&segment.range, 1), options.clip_value / scale);
-    optimizer.step(segment.range, segment.group, {.lr = step.lr, .number = static_cast<double>(step.piece.step + 1), .grad_scale = scale});
+    if (options.clip_value > 0) clip_by_value(arena, std::span(&segment.range, 1), options.clip_value / update.grad_scale);
+    optimizer.step(segment.range, segment.group, update);
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -52,6 +53,11 @@ struct SyncOptions {
   int shards = 0;
   std::shared_ptr<ShareRule> shares;   ///< cuts the global batch, and is told what each step took; null: equal shares
   std::shared_ptr<SpikeDetector> spikes;   ///< judges the norm of each step's gradient, alike on all ranks; null: nobody does
+  /// > 1, on a device: the host goes on before that has computed, for so many steps, or until meet_after(steps done) or somebody wants to stop
+  /// or save. What a step may move is then decided there. Not with spikes, nor with clip_norm and clip_value at once.
+  std::int64_t read_every = 1;
+  std::function<bool(std::int64_t steps)> meet_after;
+  bool wait_for_nonfinite = false; ///< after a step that is not finite nothing moves until it has been read; false: it alone is left out
 };
 
 /// Synchronous SGD: each bucket of the gradient arena is summed over all ranks while backward still runs (Li et al. 2020,

@@ -4,12 +4,16 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cmath>
+#include <limits>
+#include <set>
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "tugline/core/data/loader.hpp"
 #include "tugline/parallel/sync/sync_strategy.hpp"
 #include "tugline/tests/support/opaque_device.hpp"
+#include "tugline/tests/support/task_wrapper.hpp"
 #include "tugline/tests/trainers/trainer_lab.hpp"
 #include "tugline/trainers/batch_copy.hpp"
 #include "tugline/trainers/verify/verify.hpp"
@@ -180,6 +184,174 @@ TEST_F(DeviceTest, RanksAgreeOnTheGradientOfOne) {
     const VerifyReport report = verify(world_, {.config = config_, .models = models_, .train = data_.train});
     EXPECT_TRUE(report.passed) << to_text(report);
   }
+}
+
+/// The host goes ahead of the device for so many steps.
+class AheadTest : public DeviceTest {
+ protected:
+  static constexpr std::int64_t kAhead = 4;
+  AheadTest() { config_.train.device = kOpaqueDevice; }
+  Outcome train_ahead(std::int64_t read_every, Plan plan) {
+    config_.train.read_every = read_every;
+    plan.folder = fmt::format("{}-{}", plan.folder, read_every);
+    return train(plan);
+  }
+  /// Reading `kAhead` steps at a time tells and moves what reading each does. Where more than two ranks add up a norm, only their order differs.
+  void expect_the_same(const Plan& plan) {
+    const Outcome each = train_ahead(1, plan), ahead = train_ahead(kAhead, plan);
+    const double rounding = config_.optim.clip_norm == 0 || world_.size() <= 2 ? 0 : 1e-6;
+    EXPECT_TRUE(rounding > 0 || ahead.bits == each.bits) << "rank " << world_.rank();
+    EXPECT_EQ(ahead.warnings(), each.warnings());
+    EXPECT_NEAR(ahead.result.train.loss, each.result.train.loss, rounding);
+    EXPECT_NEAR(ahead.result.test.loss, each.result.test.loss, rounding);
+    EXPECT_EQ(saved_steps(fmt::format("{}-{}", plan.folder, kAhead)), saved_steps(plan.folder + "-1"));
+    ASSERT_EQ(ahead.steps.size(), each.steps.size());
+    for (std::size_t i = 0; i < each.steps.size(); ++i) {
+      const StepRecord &one = ahead.steps[i], &other = each.steps[i];
+      SCOPED_TRACE(other.step);
+      EXPECT_EQ(one.step, other.step);
+      EXPECT_TRUE(std::abs(one.loss - other.loss) <= rounding || !std::isfinite(other.loss)) << one.loss << " and not " << other.loss;
+      EXPECT_EQ(one.accuracy, other.accuracy);
+      EXPECT_EQ(one.lr, other.lr);
+      ASSERT_EQ(one.gradient_norm.has_value(), other.gradient_norm.has_value());
+      if (other.gradient_norm) EXPECT_NEAR(*one.gradient_norm, *other.gradient_norm, rounding);
+    }
+  }
+};
+
+TEST_F(AheadTest, MovesWhatReadingEachStepDoes) {
+  for (const DeviceCase& run : kCases) {
+    SCOPED_TRACE(run.name);
+    const RunConfig before = config_;
+    run.configure(config_);
+    expect_the_same({.folder = run.name});
+    config_.optim.clip_norm = 0.5;
+    expect_the_same({.folder = run.name + "-clipped"});
+    config_ = before;
+  }
+}
+
+/// Says how often the host had waited when each pass began.
+class WatchfulTask final : public TaskWrapper {
+ public:
+  WatchfulTask(std::set<std::int64_t>& waits, const SampleSpec& spec) : TaskWrapper(make_task({}, spec)), waits_(waits) {}
+  at::Tensor loss(const at::Tensor& output, const at::Tensor& target) const override {
+    waits_.insert(opaque_host_waits());
+    return TaskWrapper::loss(output, target);
+  }
+
+ private:
+  std::set<std::int64_t>& waits_;
+};
+
+TEST_F(AheadTest, TheHostWaitsAtReadingsAlone) {
+  config_.train.eval_every = 0;
+  config_.checkpoint.every_epochs = 0;
+  config_.parallel.check_every = 0;
+  config_.optim.clip_norm = 0.5;
+  config_.task.class_weights = {1, 2, 0.5, 3, 0.1, 1, 1, 4, 1, 1};
+  std::set<std::int64_t> waits;
+  task_ = [&] { return std::make_unique<WatchfulTask>(waits, data_.train->spec()); };
+  const Outcome outcome = train_ahead(kStepsPerEpoch, {});
+  EXPECT_EQ(outcome.result.steps, 3 * kStepsPerEpoch);
+  EXPECT_EQ(waits.size(), 3U) << "three readings";
+}
+
+TEST_F(AheadTest, WhoIsAskedToStopReadsAtOnceAndGoesOnToTheSameBits) {
+  config_.train.eval_every = 3;
+  config_.checkpoint.every_epochs = 0;
+  const Outcome whole = train_ahead(kAhead, {.folder = "whole"});
+  EXPECT_EQ(train_ahead(kAhead, {.folder = "cut", .signal_at = 6}).result.steps, 9) << "step 5 was read with 8, when the signal came";
+  EXPECT_TRUE(train_ahead(kAhead, {.folder = "cut", .resume = true}).bits == whole.bits);
+}
+
+TEST_F(AheadTest, NothingMovesAfterAStepThatIsNotFiniteUntilItIsRead) {
+  const Outcome three = [&] {
+    config_.train.steps = 3;
+    Outcome outcome = train_ahead(1, {.folder = "three"});
+    config_.train.steps = 0;
+    return outcome;
+  }();
+  Fault fault = parse_fault("nan:rank=0,step=4");
+  fault.rank = world_.size() - 1;
+  config_.train.eval_every = 3;
+  try {
+    train_ahead(10, {.folder = "nan", .faults = {fault}});
+    FAIL() << "it went on";
+  } catch (const AgreedError& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("step 4: the gradient is not finite"), testing::HasSubstr("the same command repeats the step")));
+  }
+  EXPECT_EQ(saved_steps("nan-10").back(), 3);
+  config_.train.steps = 3;
+  EXPECT_TRUE(train_ahead(10, {.folder = "nan", .resume = true}).bits == three.bits) << "the checkpoint is of the step before";
+}
+
+TEST_F(AheadTest, AStepThatIsNotFiniteIsSkippedThere) {
+  config_.train.nonfinite = "skip";
+  Fault fault = parse_fault("nan:rank=0,step=4-5,times=0");
+  fault.rank = world_.size() - 1;
+  for (const double clip_norm : {0.0, 0.5}) {
+    config_.optim.clip_norm = clip_norm;
+    expect_the_same({.folder = fmt::format("nan-{}", clip_norm), .faults = {fault}});
+  }
+}
+
+/// Each pass in training changes its buffer.
+struct DriftingModel final : Model {
+  explicit DriftingModel(const SampleSpec& spec) {
+    std::int64_t inputs = 1;
+    for (const std::int64_t side : spec.input_shape) inputs *= side;
+    linear = register_module("linear", torch::nn::Linear(inputs, spec.num_classes));
+    drift = register_buffer("drift", torch::zeros({2}));
+  }
+  at::Tensor forward(const at::Tensor& input) override {
+    const at::Tensor output = linear(input.flatten(1));
+    if (is_training()) drift.mul_(0.9).add_(output.detach().mean().add(1));
+    return output;
+  }
+  torch::nn::Linear linear{nullptr};
+  at::Tensor drift;
+};
+
+TEST_F(AheadTest, BuffersAreBackWhereAStepWasLeftOut) {
+  models_.add("drifting", "", [](const ModelConfig&, const SampleSpec& spec) { return std::make_shared<DriftingModel>(spec); });
+  config_.model.name = "drifting";
+  config_.train.nonfinite = "skip";
+  Fault fault = parse_fault("nan:rank=0,step=4-5,times=0");
+  fault.rank = world_.size() - 1;
+  const auto drift_of = [&](std::int64_t read_every) {
+    at::Tensor drift;
+    const auto look = [&](std::int64_t, Learner& learner) { drift = learner.buffers().flats().front().values.cpu().clone(); };
+    train_ahead(read_every, {.folder = "drift", .after_step = look, .faults = {fault}});
+    return drift;
+  };
+  const at::Tensor each = drift_of(1), ahead = drift_of(kAhead);
+  EXPECT_GT(each[0].item<double>(), 1);
+  EXPECT_LE((ahead - each).abs().max().item<double>(), alone() ? 0 : 1e-5) << ahead << " and not " << each;
+}
+
+/// Its loss is infinite in some calls, and its gradients are not.
+class FarTask final : public TaskWrapper {
+ public:
+  FarTask(std::int64_t& calls, const SampleSpec& spec) : TaskWrapper(make_task({}, spec)), calls_(calls) {}
+  at::Tensor loss(const at::Tensor& output, const at::Tensor& target) const override {
+    const at::Tensor sum = TaskWrapper::loss(output, target);
+    return calls_++ == 6 ? sum + std::numeric_limits<double>::infinity() : sum;
+  }
+
+ private:
+  std::int64_t& calls_;
+};
+
+TEST_F(AheadTest, ALossThatIsNotFiniteOnOneRankMovesNobody) {
+  config_.train.nonfinite = "skip";
+  config_.optim.clip_norm = 0.5;
+  std::int64_t calls = 0;
+  task_ = [&] {
+    calls = world_.rank() == 0 ? 0 : 1000;
+    return std::make_unique<FarTask>(calls, data_.train->spec());
+  };
+  expect_the_same({.folder = "far"});
 }
 
 }  // namespace

@@ -206,6 +206,35 @@ void step_in_pieces(Pair& pair, const OptimConfig& config, std::int64_t piece_by
   }
 }
 
+// What a device decides without the host: the same scale as a number there, and whether anything moves.
+TEST(Optimizer, TakesItsScaleAndWhetherToMoveFromTensors) {
+  for (const OptimConfig& config : all_configs()) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+      Pair told(dtype), there(dtype);
+      const auto by_number = make_optimizer(config, *told.arena), by_tensor = make_optimizer(config, *there.arena);
+      for (int step = 1; step <= 4; ++step) {
+        const double scale = 0.3 / step;
+        const bool out = step % 2 == 1;
+        told.draw_gradients();
+        there.draw_gradients();
+        for (const auto& segment : there.arena->segments()) {
+          const Update update{.lr = 0.1, .number = static_cast<double>(step)};
+          Update with_number = update, with_tensors = update;
+          with_number.grad_scale = scale;
+          with_tensors.scale_there = torch::tensor(scale, at::kDouble);
+          with_tensors.left_out = torch::tensor({out ? 1.0F : 0.0F});
+          if (!out) by_number->step(segment.range, segment.group, with_number);
+          by_tensor->step(segment.range, segment.group, with_tensors);
+        }
+        for (std::size_t i = 0; i < told.ours.size(); ++i) EXPECT_TRUE(told.ours[i].equal(there.ours[i])) << config.name << " step " << step;
+      }
+      for (std::size_t i = 0; i < by_number->slots().size(); ++i) {
+        EXPECT_TRUE(by_number->slots()[i].buffers[0].equal(by_tensor->slots()[i].buffers[0])) << config.name << ' ' << by_number->slots()[i].name;
+      }
+    }
+  }
+}
+
 TEST(Optimizer, SteppingPiecesEqualsSteppingAllBitwise) {
   for (const OptimConfig& config : all_configs()) {
     for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
