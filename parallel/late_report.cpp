@@ -16,25 +16,23 @@ void LateReport::add(const at::Tensor& loss_sum, const at::Tensor& correct) {
   sums.push_back(at::cat({loss, correct.defined() ? correct.to(at::kDouble).reshape({1}) : at::zeros_like(loss)}));
 }
 
-void wait_for_compute(std::span<UnreadStep> steps) {
-  const DeviceTimer* before = nullptr;
+void wait_for_compute(std::span<UnreadStep> steps, const DeviceTimer* before) {
   for (UnreadStep& step : steps) {
     StepReport& report = step.report;
-    if (!report.late) continue;
-    const LateReport& late = *report.late;
-    if (before != nullptr) {   // between two steps it waits for other ranks
-      late.timer.wait_for_start();
+    if (report.late) {
+      const LateReport& late = *report.late;
+      if (before != nullptr) late.timer.wait_for_start();   // until then it waits for other ranks
       if (late.phase) late.phase(true);
+      late.timer.wait();
+      if (late.phase) late.phase(false);
+      const double device_seconds = late.timer.seconds();
+      // While the host waited for samples, the device may have been at the pass or the step before.
+      const double idle = before != nullptr ? late.timer.seconds_since(*before) : Clock::steady().seconds() - late.started - device_seconds;
+      report.data_seconds = std::min(report.data_seconds, std::max(0.0, idle));
+      report.compute_seconds += device_seconds;
+      report.cpu_seconds = report.compute_seconds;   // not measured: nobody is to take a device for a rank without a core
     }
-    late.timer.wait();
-    if (late.phase) late.phase(false);
-    const double device_seconds = late.timer.seconds();
-    // While the host waited for samples, the device may have been at the pass or the step before.
-    const double idle = before != nullptr ? late.timer.seconds_since(*before) : Clock::steady().seconds() - late.started - device_seconds;
-    report.data_seconds = std::min(report.data_seconds, std::max(0.0, idle));
-    report.compute_seconds += device_seconds;
-    report.cpu_seconds = report.compute_seconds;   // not measured: nobody is to take a device for a rank without a core
-    before = &late.timer;
+    before = step.over ? &*step.over : nullptr;
   }
 }
 

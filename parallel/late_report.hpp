@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct LateReport {
 struct LateVerdict {
   at::Tensor left_out;   ///< bool: the step moves nothing
   at::Tensor scale;      ///< float64: what gradients are multiplied by; undefined: the host knows
+  double own_samples = 0, samples = 0;   ///< of this rank, of all: known before it has computed
 };
 
 /// A step of which the host has read nothing yet: its report, and numbers there that are read with what that lacks.
@@ -33,11 +35,12 @@ struct UnreadStep {
   StepReport report;
   std::vector<at::Tensor> numbers;
   std::vector<double> values;   ///< of `numbers`, once they have been read
+  std::optional<DeviceTimer> over;   ///< an empty span, when the device was done with the step; unset: nobody marks it
 };
 
 /// Waits until the device has computed all of them, step by step, and no longer: the seconds of their reports are complete. Once for a
-/// report; nothing where none is late.
-void wait_for_compute(std::span<UnreadStep> steps);
+/// report; nothing where none is late. `before`: when the device was done with the step before them; null where it was long ago.
+void wait_for_compute(std::span<UnreadStep> steps, const DeviceTimer* before = nullptr);
 /// Waits for the device once more: reports and values are complete.
 void read_late(std::span<UnreadStep> steps);
 

@@ -65,10 +65,12 @@ std::optional<std::string> BadSteps::over(const GlobalStep& step) {
     spike_.reset();
     return std::nullopt;
   }
-  last_rank_ = step.nonfinite_rank;
-  last_step_ = step.piece.step + 1;
-  ++in_a_row_;
-  return fmt::format("step {}: {}; {} was skipped", step.piece.step + 1, spike_ ? spike_->sentence() : what_is_not_finite(last_rank_) + " is not finite",
+  if (!hopeless()) {
+    last_rank_ = step.nonfinite_rank;
+    last_step_ = step.piece.step + 1;
+    ++in_a_row_;
+  }
+  return fmt::format("step {}: {}; {} was skipped", step.piece.step + 1, spike_ ? spike_->sentence() : what_is_not_finite(step.nonfinite_rank) + " is not finite",
                      step.staleness ? "its piece" : "the step");
 }
 

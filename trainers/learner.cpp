@@ -89,6 +89,7 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
       reduced_(reduced_type(config.train.precision)),
       loss_scale_(config.train.precision == "fp16"),
       channels_last_(config.train.channels_last),
+      goes_ahead_(config.train.read_every > 1),
       exchange_(exchange_options(config.parallel, world)),
       task_(std::move(task)) {
   agree(world.control(), [&] { device_ = device_from(config.train.device, world.local_rank()); });
@@ -212,6 +213,11 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
     heartbeat_.enter(Phase::compute);
     const double cpu_before = thread_cpu_seconds();
     if (late) {
+      if (goes_ahead_ && passes.size() == 2) {   // the step before ends with a sum
+        heartbeat_.enter(Phase::waiting);
+        late->timer.wait_for_start();
+        heartbeat_.enter(Phase::compute);
+      }
       late->timer.wait(1);   // or all batches of the step would be on the device at once
       heartbeat_.enter(Phase::compute);
       late->timer.start();

@@ -102,6 +102,7 @@ class Learner {
   std::optional<c10::ScalarType> reduced_;   // 16-bit type of products
   LossScale loss_scale_;
   bool channels_last_;
+  bool goes_ahead_;                          // of its device, which may be at a step before
   ExchangeOptions exchange_;
   Heartbeat heartbeat_;
   std::shared_ptr<Model> model_;

@@ -266,6 +266,7 @@ void Trainer::Impl::settle_buffers(const StepFacts& facts, const std::vector<at:
     if (facts.verdict) values.copy_(at::where(facts.verdict->left_out, before[i], values));
     else if (!facts.finite) values.copy_(before[i]);
   }
+  if (facts.verdict) return average_values(parts.learner.gradients(), buffers, {facts.verdict->own_samples, facts.verdict->samples});
   for (const GlobalStep& step : facts.steps) {
     for (std::size_t r = 0; r < step.ranks.size() && step.made; ++r) {
       (static_cast<int>(r) == world().rank() ? unsettled.mine : unsettled.others) += static_cast<double>(step.ranks[r].samples);

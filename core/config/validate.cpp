@@ -136,6 +136,8 @@ void check_device(const RunConfig& run, Conflicts& out) {
   if (run.train.nonfinite == "retry") must_read("train.nonfinite", "train.nonfinite retry computes a step again before the next one");
   if (run.train.precision == "fp16") must_read("train.precision", "train.precision fp16 computes a step that overflows again before the next one");
   if (run.train.spike_factor > 0) must_read("train.spike_factor", "train.spike_factor judges the norm of a gradient before it moves anything");
+  if (parallel.backend == "mpi") must_read("parallel.backend", "parallel.backend mpi makes the host wait in each step");
+  if (parallel.balance.mode == "replay") must_read("parallel.balance.mode", "parallel.balance.mode replay changes shares after given steps");
   if (run.optim.clip_norm > 0 && run.optim.clip_value > 0) must_read("optim.clip_value", "optim.clip_value after optim.clip_norm needs the norm on the host");
 }
 

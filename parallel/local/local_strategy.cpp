@@ -22,6 +22,13 @@
 #include "tugline/parallel/world.hpp"
 
 namespace tugline {
+namespace {
+
+/// What follows gradients within few steps may be rounded. A slot that gathers for long would stand still: what a round adds to it is less than
+/// half the distance between two bfloat16.
+bool forgets_soon(const Optimizer::SlotBuffer& slot) { return slot.name == "momentum" || slot.name == "exp_avg"; }
+
+}  // namespace
 
 struct LocalStrategy::Impl {
   Communicator& control;
@@ -33,7 +40,8 @@ struct LocalStrategy::Impl {
   const Clock& clock;
   BucketHooks hooks;                     // gather this rank's gradients; nothing leaves
   std::unique_ptr<BucketSum> moves;      // of the parameters
-  std::unique_ptr<BucketSum> states;     // of the inner optimizer's slots
+  std::unique_ptr<BucketSum> states;     // of the inner optimizer's slots, as they are ...
+  std::unique_ptr<BucketSum> rounded;    // ... and of those that may be rounded
   StepRecords records;
   int rank, size;
   double nominal_weight = 1;
@@ -51,7 +59,12 @@ struct LocalStrategy::Impl {
         records(control_in), rank(control_in.rank()), size(control_in.size()),
         weights_of_round(static_cast<std::size_t>(size), 0) {
     if (has_common_values(options.node.get(), arena)) throw Error("local steps need a copy of the parameters per rank");
-    if (options.average_state && !inner.slots().empty()) states = make_sum(moves_in, options.exchange);
+    ExchangeOptions unrounded = options.exchange;
+    unrounded.bfloat16 = false;
+    for (const auto& slot : inner.slots()) {
+      auto& sum = forgets_soon(slot) ? rounded : states;
+      if (options.average_state && !sum) sum = make_sum(moves_in, forgets_soon(slot) ? options.exchange : unrounded);
+    }
     for (const auto& bucket : arena.buckets()) buckets.push_back(bucket.range);
     for (const auto& flat : arena.flats()) {
       gradients.push_back(flat.gradients.defined() ? flat.gradients : flat.values.narrow(0, 0, 0));
@@ -72,7 +85,7 @@ struct LocalStrategy::Impl {
   void inner_step(double lr, double weight, double norm);
   void average(BucketSum& sum, const std::vector<at::Tensor>& mine);
   void outer_step(StepFacts& facts);
-  void average_slot(Optimizer::SlotBuffer& slot);
+  void average_slot(Optimizer::SlotBuffer& slot, BucketSum* sum);
 };
 
 LocalStrategy::LocalStrategy(Communicator& gradients, Communicator& control, Arena& arena, Optimizer& inner, Optimizer& outer,
@@ -184,21 +197,23 @@ void LocalStrategy::Impl::outer_step(StepFacts& facts) {
   }
   for (std::size_t f = 0; f < values.size(); ++f) round_start[f].copy_(values[f]);
   for (auto& slot : inner.slots()) {
-    average_slot(slot);
-    if (states) facts.bytes_sent += states->bytes();
+    BucketSum* const sum = forgets_soon(slot) ? rounded.get() : states.get();
+    average_slot(slot, sum);
+    if (sum != nullptr) facts.bytes_sent += sum->bytes();
   }
   steps_of_round = 0;
   std::fill(weights_of_round.begin(), weights_of_round.end(), 0);
 }
 
-void LocalStrategy::Impl::average_slot(Optimizer::SlotBuffer& slot) {
+/// Without a sum it begins anew.
+void LocalStrategy::Impl::average_slot(Optimizer::SlotBuffer& slot, BucketSum* sum) {
   std::vector<at::Tensor> mine;
   for (std::size_t f = 0; f < slot.buffers.size(); ++f) mine.push_back(trained(slot.buffers[f], f));
-  if (states) {
-    average(*states, mine);
-    states->forget();   // what rounding has left over of one slot is none of the next one's
+  if (sum != nullptr) {
+    average(*sum, mine);
+    sum->forget();   // what rounding has left over of one slot is none of the next one's
   }
-  for (std::size_t f = 0; f < mine.size(); ++f) states ? mine[f].copy_(gradients[f]) : mine[f].zero_();
+  for (std::size_t f = 0; f < mine.size(); ++f) sum != nullptr ? mine[f].copy_(gradients[f]) : mine[f].zero_();
 }
 
 std::unique_ptr<Optimizer> make_outer_optimizer(double momentum, Arena& arena) {

@@ -35,7 +35,7 @@ LateVerdict StepsAhead::add(const GlobalStep& step, const StepReport& report, st
   const at::Tensor common = at::stack({zero_if_finite(at::cat(looked)), squares});
   if (gradients_.size() > 1) gradients_.all_reduce(common.data_ptr(), common.numel(), dtype_of(common));
 
-  LateVerdict verdict{.left_out = zero_if_finite(common).ne(0)};
+  LateVerdict verdict{.left_out = zero_if_finite(common).ne(0), .own_samples = static_cast<double>(samples), .samples = static_cast<double>(step.piece.global_size())};
   if (options_.hold) verdict.left_out = held_ = held_.defined() ? held_.bitwise_or(verdict.left_out) : verdict.left_out;
   if (options_.clip_norm > 0) verdict.scale = clip_factor_there(common[1].sqrt() * scale, options_.clip_norm) * scale;
   steps_.push_back({.report = report, .numbers = {common, verdict.left_out}});
@@ -43,8 +43,15 @@ LateVerdict StepsAhead::add(const GlobalStep& step, const StepReport& report, st
   return verdict;
 }
 
+void StepsAhead::mark_end() {
+  DeviceTimer& over = steps_.back().over.emplace(arena_.device());
+  over.start();
+  over.stop();
+}
+
 std::vector<StepsAhead::Read> StepsAhead::read() {
   read_late(steps_);
+  if (!steps_.empty()) before_ = std::move(steps_.back().over);
   std::vector<Read> all;
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     const std::vector<double>& values = steps_[i].values;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -36,8 +37,10 @@ class StepsAhead {
     double norm = 0;          ///< of its gradient, where somebody asks
     bool left_out = false;    ///< by the device
   };
+  /// The device has been told all of the step that was added last.
+  void mark_end();
   /// Waits until the device has computed: seconds are known.
-  void wait_for_compute() { tugline::wait_for_compute(steps_); }
+  void wait_for_compute() { tugline::wait_for_compute(steps_, before_ ? &*before_ : nullptr); }
   /// Waits for the device once more. It is empty afterwards.
   std::vector<Read> read();
 
@@ -54,6 +57,7 @@ class StepsAhead {
   std::vector<UnreadStep> steps_;
   std::vector<Told> told_;   // of each
   at::Tensor held_;          // bool: one of them was not finite
+  std::optional<DeviceTimer> before_;   // the end of the last step that was read
 };
 
 }  // namespace tugline

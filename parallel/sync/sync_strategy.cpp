@@ -143,6 +143,7 @@ StepFacts SyncStrategy::Impl::finish_ahead(const StepReport& report) {
   const double scale = step.weight > 0 ? nominal_weight / step.weight : 0;
   const LateVerdict verdict = ahead->add(step, report, step.piece.size(), scale);
   if (step.weight > 0) step_optimizer(step, {.grad_scale = scale, .scale_there = verdict.scale, .left_out = verdict.left_out.to(at::kFloat)});
+  ahead->mark_end();
   const double optimizer_seconds = clock.seconds() - exchanged;
   const bool read = std::cmp_greater_equal(ahead->size(), options.read_every) || !pieces.upcoming(step.piece) || told.stop != StopReason::none || told.save ||
                     (options.meet_after && options.meet_after(step.piece.step + 1));
