@@ -3,8 +3,7 @@
 # Local rounds over a slow link: seconds of training until a loss on held-out samples, against synchronous steps, on 2 hosts at 100 Mbit/s that
 # tests/support/host_lab.sh makes of this machine (needs root). The target is the lowest loss that synchronous training reaches; each side has the
 # same learning rates to choose from, and the same seeds. DiLoCo's outer momentum is 0.5: the run has eight rounds, and 0.9 would look back over ten.
-# Synchronous steps are the same on any link: they are made on a fast one, and count with the time
-# that a step takes on the slow one. TUGLINE_PEER_PYTHON=/path, a python that has PyTorch 2.11, adds DDP over gloo on the same link: its time per
+# Synchronous steps are the same on any link: they are made on a fast one, and count with the time that a step takes on the slow one. TUGLINE_PEER_PYTHON=/path, a python that has PyTorch 2.11, adds DDP over gloo on the same link: its time per
 # step, times the synchronous steps to the loss. Prints JSON lines for scripts/bench.sh.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

@@ -273,7 +273,6 @@ TEST_F(AheadTest, TheHostWaitsAtReadingsAlone) {
   config_.checkpoint.every_epochs = 0;
   config_.parallel.check_every = 0;
   config_.optim.clip_norm = 0.5;
-  config_.task.class_weights = {1, 2, 0.5, 3, 0.1, 1, 1, 4, 1, 1};
   std::set<std::int64_t> waits;
   task_ = [&] { return std::make_unique<WatchfulTask>(waits, data_.train->spec()); };
   const Outcome outcome = train_ahead(kStepsPerEpoch, {});
