@@ -174,7 +174,7 @@ struct AsyncConfig {
   std::int64_t pieces = 0;       // of the global batch; 0: one per rank that computes
   std::int64_t local_steps = 1;  // of a rank on its own copy, before it pushes the sum of their gradients
   std::int64_t servers = 0;      // ranks, the last ones, that keep the parameters and compute no gradients; 0: each host keeps a part
-  double staleness_power = 0;    // a stale update is multiplied by (1 + staleness / pieces) ^ -power
+  double staleness_power = 0;    // an update staler than a step is multiplied by ((staleness + 1) / pieces) ^ -power
   std::string replay;            // folder of the run that is repeated
 };
 

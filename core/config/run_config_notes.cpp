@@ -148,7 +148,7 @@ const std::vector<Note>& notes() {
       {"parallel.async.pieces", "async: pieces that a global batch is handed out in; 0: one per rank that computes", "pieces", at_least(0)},
       {"parallel.async.local_steps", "async: steps that a rank makes on its own copy with parts of a piece, before it pushes", "steps", at_least(1)},
       {"parallel.async.servers", "async: ranks, the last ones, that keep the parameters and compute no gradients; 0: hosts share that", "ranks", at_least(0)},
-      {"parallel.async.staleness_power", "async: a stale update is multiplied by (1 + staleness / pieces) ^ -power", "", within(0, 4)},
+      {"parallel.async.staleness_power", "async: what is staler than a step is multiplied by ((staleness + 1) / pieces) ^ -power", "", within(0, 4)},
       {"parallel.async.replay", "async: folder of the run whose recorded updates are made again, bit for bit", "", {}},
       {"parallel.backend", "what carries the messages; auto: mpi under mpirun", "", one_of("auto", "mpi", "threads")},
       {"parallel.bucket_mib", "gradients summed as one; 0: a sixteenth of the model's, from 0.25 to 4", "MiB", at_least(0)},

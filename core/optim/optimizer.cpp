@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/core/optim/optimizer.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -32,7 +33,7 @@ struct RangeViews {
 
 /// What one call of a fused kernel gets beside the views.
 struct StepArguments {
-  double lr, weight_decay, fraction;
+  double lr, weight_decay, fraction, number;
   bool first;
   std::optional<at::Tensor> inverse_scale;
   std::optional<at::Tensor> left_out;
@@ -44,8 +45,13 @@ void set(const at::Tensor& scalar, double value) {
   else at::Tensor(scalar).fill_(value);
 }
 
-/// How much an average over steps that keeps `decay` of itself per step takes in with an update that is `fraction` of one, against a step.
-double intake(double decay, double fraction) { return fraction == 1 ? 1 : (1 - std::pow(decay, fraction)) / (1 - decay); }
+/// What part of a step does to a momentum that keeps `decay` of itself per step, and by it to the parameters: without new gradients n updates of 1/n
+/// do exactly what a step does.
+struct PartOfStep {
+  double kept;      ///< of the momentum
+  double carried;   ///< how much of it is added to the parameters; a step's is `decay`
+  PartOfStep(double decay, double fraction) : kept(std::pow(decay, fraction)), carried(decay * (1 - kept) / (1 - decay)) {}
+};
 
 /// What the four have in common; each adds its slots and its kernel.
 class FusedOptimizer : public Optimizer {
@@ -62,10 +68,11 @@ class FusedOptimizer : public Optimizer {
   void step(const Range& range, int group, const Update& update) override {
     if (range.size() == 0) return;
     const at::NoGradGuard no_grad;
+    if (update.fraction != 1 && (update.left_out.defined() || update.scale_there.defined())) throw Error("a device decides about whole steps only");
     RangeViews views = *views_of(range);
     if (update.gradients != nullptr) views.gradients = *update.gradients;
     const ParamGroup& settings = groups_.at(static_cast<std::size_t>(group));
-    StepArguments arguments{update.lr * settings.lr_factor, settings.weight_decay, update.fraction, update.first || (update.number == 1 && update.fraction == 1), std::nullopt, std::nullopt};
+    StepArguments arguments{update.lr * settings.lr_factor, settings.weight_decay, update.fraction, update.number, update.first || (update.number == 1 && update.fraction == 1), std::nullopt, std::nullopt};
     if (update.left_out.defined()) arguments.left_out = update.left_out;
     set(views.step, update.number / update.fraction);
     scale_gradients(views, update, arguments);
@@ -150,11 +157,48 @@ class Sgd : public FusedOptimizer {
   }
 
  private:
-  double gradient_factor(double fraction) const override { return intake(config_.momentum, fraction); }
+  /// momentum = kept * momentum + taken * gradient; values -= lr * (carried * momentum + at_once * gradient): what that is for part of a step, and
+  /// what the kernel has to get so that this is what it does.
+  struct Part {
+    double kept, taken, carried, at_once;
+    double lr_factor, gradient_factor;
+  };
+  Part part(double fraction) const {
+    const auto [kept, plain_carried] = PartOfStep(config_.momentum, fraction);
+    const double ahead = config_.nesterov ? config_.momentum : 0, taken = fraction * (1 - config_.dampening);
+    const double carried = config_.nesterov ? plain_carried * config_.momentum : plain_carried, lr_factor = carried / (kept * kept);
+    return {kept, taken, carried, taken * (1 + ahead), lr_factor, taken * ((1 + ahead) / lr_factor - kept)};
+  }
+  /// From nearly a whole step on, or two with nesterov, the kernel would get next to nothing of the gradient, or less, to make up for it.
+  static bool in_kernel(const Part& part) { return part.gradient_factor > 0.1 * part.taken; }
+  bool in_parts(double fraction) const { return fraction != 1 && config_.momentum != 0; }
+
+  double gradient_factor(double fraction) const override {
+    if (!in_parts(fraction)) return 1;
+    const Part cut = part(fraction);
+    return in_kernel(cut) ? cut.gradient_factor : 1;
+  }
+
   void apply(RangeViews& views, const StepArguments& a) override {
-    const double decayed = a.weight_decay * intake(config_.momentum, a.fraction);   // as if it were part of the gradient
-    at::_fused_sgd_(views.values, views.gradients, views.slots, decayed, std::pow(config_.momentum, a.fraction), a.lr * a.fraction, config_.dampening,
-                    config_.nesterov, /*maximize=*/false, /*is_first_step=*/a.first, a.inverse_scale, a.left_out);
+    if (!in_parts(a.fraction)) return step(views, a, {a.lr * a.fraction, a.weight_decay, config_.momentum, config_.dampening, config_.nesterov, a.first});
+    const Part cut = part(a.fraction);
+    if (in_kernel(cut)) {
+      return step(views, a, {a.lr * cut.lr_factor, a.weight_decay * cut.gradient_factor, cut.kept, 1 - cut.taken / cut.gradient_factor, true, false});
+    }
+    if (a.inverse_scale) views.gradients.div_(*a.inverse_scale);
+    if (a.weight_decay != 0) views.gradients.add_(views.values, a.weight_decay);
+    at::Tensor& momentum = views.slots[0];
+    views.values.add_(momentum, -a.lr * cut.carried).add_(views.gradients, -a.lr * cut.at_once);
+    momentum.mul_(cut.kept).add_(views.gradients, cut.taken);
+  }
+
+  struct Coefficients {
+    double lr, weight_decay, momentum, dampening;
+    bool nesterov, first;
+  };
+  static void step(RangeViews& views, const StepArguments& a, const Coefficients& c) {
+    at::_fused_sgd_(views.values, views.gradients, views.slots, c.weight_decay, c.momentum, c.lr, c.dampening, c.nesterov, /*maximize=*/false,
+                    /*is_first_step=*/c.first, a.inverse_scale, a.left_out);
   }
 };
 
@@ -165,12 +209,34 @@ class Adam : public FusedOptimizer {
 
  private:
   void apply(RangeViews& views, const StepArguments& a) override {
-    const auto run = [&](auto kernel) {
-      kernel(views.values, views.gradients, views.slots[0], views.slots[1], /*max_exp_avg_sqs=*/at::TensorList{},
-             views.step, a.lr * a.fraction, std::pow(config_.beta1, a.fraction), std::pow(config_.beta2, a.fraction), a.weight_decay, config_.eps, /*amsgrad=*/false,
-             /*maximize=*/false, a.inverse_scale, a.left_out);
+    if (a.fraction != 1) return apply_part(views, a);
+    run(views, views.slots[0], a, {a.lr, config_.beta1, a.weight_decay});
+  }
+
+  /// The kernel steps by a copy of the first moment, since in a part of a step what it adds to the parameters is not what stays.
+  void apply_part(RangeViews& views, StepArguments a) const {
+    const PartOfStep part(config_.beta1, a.fraction);
+    const double taken = a.fraction * (1 - config_.beta1);
+    if (a.inverse_scale) views.gradients.div_(*std::exchange(a.inverse_scale, std::nullopt));
+    if (!decoupled_ && a.weight_decay != 0) views.gradients.add_(views.values, a.weight_decay);
+    const at::Tensor direction = views.slots[0].clone();
+    views.slots[0].mul_(part.kept).add_(views.gradients, taken);
+    // The kernel's own bias correction, by this beta1, makes way for ours: a division by how much all gradients so far weigh in the direction.
+    const double beta1 = part.carried / (part.carried + taken), of_kernel = 1 - std::pow(beta1, a.number / a.fraction);
+    const double weight_before = taken * (1 - std::pow(config_.beta1, std::max(0.0, a.number - a.fraction))) / (1 - part.kept);
+    const double correction = (part.carried + taken) * of_kernel / (part.carried * weight_before + taken);
+    run(views, direction, a, {a.lr * a.fraction * correction, beta1, decoupled_ ? a.weight_decay / correction : 0});
+  }
+
+  struct Coefficients {
+    double lr, beta1, weight_decay;
+  };
+  void run(RangeViews& views, const at::Tensor& first_moment, const StepArguments& a, const Coefficients& c) const {
+    const auto call = [&](auto kernel) {
+      kernel(views.values, views.gradients, first_moment, views.slots[1], /*max_exp_avg_sqs=*/at::TensorList{}, views.step, c.lr, c.beta1,
+             std::pow(config_.beta2, a.fraction), c.weight_decay, config_.eps, /*amsgrad=*/false, /*maximize=*/false, a.inverse_scale, a.left_out);
     };
-    decoupled_ ? run(at::_ops::_fused_adamw_::call) : run(at::_ops::_fused_adam_::call);
+    decoupled_ ? call(at::_ops::_fused_adamw_::call) : call(at::_ops::_fused_adam_::call);
   }
 
   bool decoupled_;

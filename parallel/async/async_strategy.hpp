@@ -33,7 +33,7 @@ struct AsyncOptions {
   /// Called on a server again and again while it waits for the next meeting; `updated`: what it keeps has had an update since the last call. True:
   /// it is asked to stop, and all are to meet soon. Null: nobody cares.
   std::function<bool(bool updated)> serving;
-  double staleness_power = 0;         ///< an update that is stale by s is multiplied by (1 + s / pieces_per_step) ^ -power
+  double staleness_power = 0;         ///< see staleness_factor()
   double clip_norm = 0;               ///< of each piece's own gradient; 0: off
   double clip_value = 0;              ///< 0: off
   std::int64_t first_step = 0;        ///< where a resumed run goes on

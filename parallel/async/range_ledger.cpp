@@ -2,11 +2,16 @@
 #include "tugline/parallel/async/range_ledger.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "tugline/core/error.hpp"
 
 namespace tugline {
+
+double staleness_factor(std::uint32_t staleness, int pieces_per_step, double power) {
+  return std::pow(std::max(1.0, (1.0 + staleness) / pieces_per_step), -power);
+}
 
 struct RangeLedger::Head {
   std::uint32_t version;

@@ -36,6 +36,10 @@ struct RangeUpdate {
   std::uint32_t staleness = 0;     ///< of the oldest
 };
 
+/// What is left of the learning rate of an update that is stale by so many updates: ((staleness + 1) / pieces of a step) ^ -power, but no more than
+/// all of it (Zhang et al. 2016, "staleness-aware async-SGD", divide by the staleness; an update of one piece is a step divided by the pieces already).
+double staleness_factor(std::uint32_t staleness, int pieces_per_step, double power);
+
 /// What a recorded run did to a range: version v became v + 1 by pushes[v] gradients, after readers[v] workers had read it.
 struct RangeScript {
   std::vector<int> pushes, readers;

@@ -74,8 +74,7 @@ double StepBook::rate_factor(const std::map<std::int64_t, PieceRecord>& pieces) 
   std::int64_t count = 0;
   for (const auto& [number, record] : pieces) {
     for (std::size_t r = 0; r < record.read.size() && !record.dropped; ++r, ++count) {
-      const double staleness = record.applied[r] - 1 - record.read[r];
-      sum += std::pow(1 + staleness / options_.pieces_per_step, -options_.staleness_power);
+      sum += staleness_factor(record.applied[r] - 1 - record.read[r], options_.pieces_per_step, options_.staleness_power);
     }
   }
   return count > 0 ? sum / static_cast<double>(count) : 1;

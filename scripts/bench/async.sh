@@ -93,17 +93,20 @@ if ddp:
     row("quotas 0.9,0.45, async", "PyTorch DDP over gloo, its time per step", times["async"], [n * ms / 1e3 for n, ms in zip(steps, ddp)], 0.75)
 PY
 
-# What staleness costs: where each sample is seen ten times, and the model over-fits; where each is seen once; and on images.
+# What staleness costs: where each sample is seen ten times, and the model over-fits; where each is seen once; and on images. With two pieces per rank,
+# which makes gradients as late as they are in synchronous training, and with one.
 losses() {   # OVERRIDES OPTIONS...
-  local overrides="parallel.balance.mode=off $1" bound power
+  local overrides="parallel.balance.mode=off $1" bound pieces
   shift
   for bound in 1 2 4 8; do
-    for power in 1 0; do
+    for pieces in 8 4; do
       "$root/scripts/paired_loss.sh" --ranks 4 --relative "$@" async "$overrides" \
-        "$overrides parallel.strategy=async parallel.async.staleness=$bound parallel.async.staleness_power=$power" ${quick:+$quick}
+        "$overrides parallel.strategy=async parallel.async.staleness=$bound parallel.async.pieces=$pieces" ${quick:+$quick}
     done
   done
 }
 losses ""
 losses "data.samples=111000 data.split.validation=0.01 data.split.test=0.0901 train.epochs=1 train.eval_every=1"
-if [ -n "${TUGLINE_MNIST:-}" ]; then losses "data.path=$TUGLINE_MNIST data.split.test=0.5 train.epochs=3 log.tensorboard=false" --config "$root/configs/mnist.yaml"; fi
+if [ -n "${TUGLINE_MNIST:-}" ]; then
+  for lr in 0.02 0.05; do losses "optim.lr=$lr data.path=$TUGLINE_MNIST data.split.test=0.5 train.epochs=3 log.tensorboard=false" --config "$root/configs/mnist.yaml"; done
+fi

@@ -378,6 +378,14 @@ TEST(AsyncProtocol, ABoundThatAllowsForTheRatioOfSpeedsMakesNobodyWait) {
   }
 }
 
+TEST(AsyncProtocol, WhatIsStalerThanAStepIsDividedByHowMuch) {
+  EXPECT_EQ(staleness_factor(3, 4, 1), 1);
+  EXPECT_EQ(staleness_factor(4, 4, 1), 0.8);
+  EXPECT_EQ(staleness_factor(7, 4, 1), 0.5);
+  EXPECT_EQ(staleness_factor(7, 4, 2), 0.25);
+  EXPECT_EQ(staleness_factor(7, 4, 0), 1);
+}
+
 /// For each piece of a slow worker the others do as many as they can, but s and one more each.
 TEST(AsyncProtocol, ASlowWorkerDoesAsMuchLessAsTheBoundAllows) {
   std::mt19937_64 random(8);
