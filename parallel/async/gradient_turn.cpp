@@ -84,8 +84,12 @@ void GradientTurn::give(LockedRange& locked) {
   const auto index = static_cast<std::size_t>(range());
   if (options_.repeated.applied != nullptr) push_.version = (*options_.repeated.applied)[index];
   applied_[index] = locked.give(options_.worker, push_, options_.dropped, options_.staleness);
-  locked.apply_ready(rule());
-  // While it is in the cache. That it is read is said later: who has said so must not wait for anything.
+  // Copied while it is in the cache. That it is read is said later: who has said so must not wait for anything.
+  const bool brings = options_.reads && options_.repeated.versions == nullptr;   // there it may be another version that is wanted
+  if (locked.apply_ready(rule(), brings) && brings) {
+    copies_[index] = locked.version();
+    return;
+  }
   const bool another = options_.repeated.versions != nullptr && (*options_.repeated.versions)[index] != locked.version();
   if (options_.reads && !locked.waits(options_.worker) && !another) copy(locked.version());
 }

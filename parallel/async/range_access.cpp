@@ -18,12 +18,14 @@ void LockedRange::read(int worker, const ApplyRule& rule) {
   if (rule.scripts != nullptr) apply_ready(rule);   // some update may have waited for this read
 }
 
-void LockedRange::apply_ready(const ApplyRule& rule) {
+bool LockedRange::apply_ready(const ApplyRule& rule, bool brings) {
   RangeLedger& ledger = ranges_.ledger(range_);
   const auto ready = [&] {
     return rule.scripts != nullptr ? ledger.ready((*rule.scripts)[static_cast<std::size_t>(range_)]) : ledger.ready(rule.staleness);
   };
-  while (ready()) ranges_.apply(range_, ledger.take());   // a repeated run may have the one after that waiting
+  const std::uint32_t before = version();
+  while (ready()) ranges_.apply(range_, ledger.take(), brings);   // a repeated run may have the one after that waiting
+  return version() != before;
 }
 
 }  // namespace tugline

@@ -17,8 +17,9 @@ class RangeAccess {
   /// Between these nobody else touches the range.
   virtual void lock(int range) = 0;
   virtual void unlock(int range) = 0;
-  /// Steps the range by the gradients of `update`. Locked. Those who wait for it may look again once it is unlocked.
-  virtual void apply(int range, const RangeUpdate& update) = 0;
+  /// Steps the range by the gradients of `update`. Locked. Those who wait for it may look again once it is unlocked. `brings`: the worker's own
+  /// copy becomes what it then is, part by part while that is in the cache; never for a server.
+  virtual void apply(int range, const RangeUpdate& update, bool brings) = 0;
   /// The worker's own copy of the range becomes what the range is now. Locked. Servers do not call it.
   virtual void copy_out(int range) = 0;
 };
@@ -44,7 +45,8 @@ class LockedRange {
   std::uint32_t give(int worker, const Push& push, bool dropped, int staleness);
   /// The worker, whose copy is of the present version, computes on it.
   void read(int worker, const ApplyRule& rule);
-  void apply_ready(const ApplyRule& rule);
+  /// True: there was something. `brings`: see RangeAccess::apply().
+  bool apply_ready(const ApplyRule& rule, bool brings = false);
 
  private:
   RangeAccess& ranges_;

@@ -137,8 +137,14 @@ SharedRanges::Place& SharedRanges::place(std::size_t index) const {
 void SharedRanges::lock(int range) { check(pthread_mutex_lock(&place(static_cast<std::size_t>(range) + 1).mutex), "pthread_mutex_lock"); }
 void SharedRanges::unlock(int range) { pthread_mutex_unlock(&place(static_cast<std::size_t>(range) + 1).mutex); }
 
-void SharedRanges::apply(int range, const RangeUpdate& update) {
+void SharedRanges::apply(int range, const RangeUpdate& update, bool brings) {
   const double start = clock_.seconds();
+  double copying = 0;
+  const auto bring = [&](const Range& part) {
+    const double before = clock_.seconds();
+    copy(part);
+    copying += clock_.seconds() - before;
+  };
   const double scale = gradient_scale(update);
   if (scale > 0) {
     const at::NoGradGuard no_grad;
@@ -148,11 +154,15 @@ void SharedRanges::apply(int range, const RangeUpdate& update) {
       if (options_.clip_value > 0) sum.clamp_(-options_.clip_value / step.grad_scale, options_.clip_value / step.grad_scale);
       step.gradients = &sum;
       optimizer_.step(chunk.range, chunk.group, step);
+      if (brings) bring(chunk.range);
     }
+  } else if (brings) {
+    bring(arena_.buckets()[static_cast<std::size_t>(range)].range);
   }
   raise(place(static_cast<std::size_t>(range) + 1).applied, update.version);
   const std::scoped_lock lock(mutex_);
-  spent_.apply_seconds += clock_.seconds() - start;
+  spent_.apply_seconds += clock_.seconds() - start - copying;
+  if (brings) spent_.bytes += std::ssize(values(range));
 }
 
 /// What makes the mean over the update's samples of gradients that are seeded with 1 / the expected weight of a global batch. A whole step is
@@ -193,17 +203,19 @@ at::Tensor SharedRanges::gather(const Range& chunk, const RangeUpdate& update) {
 double SharedRanges::learning_rate(const RangeUpdate& update) const {
   std::int64_t step = 0;
   for (const AppliedPush& applied : update.pushes) step = std::max(step, applied.push.step);
-  const double lr = schedule_.lr(step);
-  if (options_.staleness_power == 0) return lr;
-  return lr * std::pow(1 + static_cast<double>(update.staleness) / options_.pieces_per_step, -options_.staleness_power);
+  return schedule_.lr(step) * staleness_factor(update.staleness, options_.pieces_per_step, options_.staleness_power);
 }
 
 void SharedRanges::copy_out(int range) {
-  const Range& whole = arena_.buckets()[static_cast<std::size_t>(range)].range;
-  const auto from = values(range);
-  std::memcpy(at_element(arena_.flats()[static_cast<std::size_t>(whole.buffer)].values, whole.begin), from.data(), from.size());
+  copy(arena_.buckets()[static_cast<std::size_t>(range)].range);
   const std::scoped_lock lock(mutex_);
-  spent_.bytes += std::ssize(from);
+  spent_.bytes += std::ssize(values(range));
+}
+
+void SharedRanges::copy(const Range& range) {
+  const auto buffer = static_cast<std::size_t>(range.buffer);
+  const at::Tensor& from = common_[buffer];
+  std::memcpy(at_element(arena_.flats()[buffer].values, range.begin), at_element(from, range.begin), static_cast<std::size_t>(range.size()) * from.element_size());
 }
 
 std::byte* SharedRanges::gradient_at(int worker, const Range& range) const {

@@ -27,7 +27,7 @@ struct SharedRangesOptions {
   std::vector<Range> kept;           ///< per flat, of the ranges that this host keeps; empty: all of them
   int pieces_per_step = 1;
   bool in_turns = false;             ///< see PieceCursor
-  double staleness_power = 0;        ///< an update that is stale by s is multiplied by (1 + s / pieces_per_step) ^ -power
+  double staleness_power = 0;        ///< see staleness_factor()
   double clip_value = 0;             ///< of an update's gradient; 0: off
 };
 
@@ -45,7 +45,7 @@ class SharedRanges final : public RangeAccess {
   RangeLedger& ledger(int range) override { return ledgers_[static_cast<std::size_t>(range)]; }
   void lock(int range) override;
   void unlock(int range) override;
-  void apply(int range, const RangeUpdate& update) override;
+  void apply(int range, const RangeUpdate& update, bool brings) override;
   void copy_out(int range) override;
 
   /// Waits until `range` has had the update that makes `version`.
@@ -83,6 +83,7 @@ class SharedRanges final : public RangeAccess {
   Place& place(std::size_t index) const;
   void make_places();
   void find_gradients();
+  void copy(const Range& range);   // to this rank's own values
   std::byte* gradient_at(int worker, const Range& range) const;
   at::Tensor gather(const Range& chunk, const RangeUpdate& update);
   static double gradient_scale(const RangeUpdate& update);

@@ -108,7 +108,10 @@ class FarLab {
     RangeLedger& ledger(int range) override { return *lab_.at(range).ledger; }
     void lock(int range) override { lab_.at(range).mutex.lock(); }
     void unlock(int range) override { lab_.at(range).mutex.unlock(); }
-    void apply(int range, const RangeUpdate& update) override { lab_.apply(range, update); }
+    void apply(int range, const RangeUpdate& update, bool brings) override {
+      lab_.apply(range, update);
+      if (brings) copy_out(range);
+    }
     void copy_out(int range) override { lab_.of(worker_).copies[static_cast<std::size_t>(range)] = lab_.at(range).values; }
 
    private:

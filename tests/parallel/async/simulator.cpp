@@ -224,7 +224,7 @@ void Simulator::copy_out(int range) {
   of(current_).data[static_cast<std::size_t>(range)] = version(range);
 }
 
-void Simulator::apply(int r, const RangeUpdate& update) {
+void Simulator::apply(int r, const RangeUpdate& update, bool brings) {
   if (!broken_.empty()) throw Broken(broken_);   // it might be called for ever
   const auto index = static_cast<std::size_t>(r);
   Range& range = now_.ranges[index];
@@ -262,6 +262,7 @@ void Simulator::apply(int r, const RangeUpdate& update) {
   check(update.number == static_cast<double>(range.done) / job_.pieces_per_step, "the number of steps done is another");
   check(update.staleness == oldest && std::abs(update.fraction - fraction) < 1e-12, "what an update says of itself is wrong");
   if (recording) record_.updates[index].push_back(update);
+  if (brings) copy_out(r);
 }
 
 void Simulator::restore(const State& state) {

@@ -77,7 +77,7 @@ class Simulator : public RangeAccess {
   RangeLedger& ledger(int range) override { return ledgers_[static_cast<std::size_t>(range)]; }
   void lock(int range) override;
   void unlock(int range) override;
-  void apply(int range, const RangeUpdate& update) override;
+  void apply(int range, const RangeUpdate& update, bool brings) override;
   void copy_out(int range) override;
 
  private:
