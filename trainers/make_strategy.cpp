@@ -82,7 +82,7 @@ std::unique_ptr<Strategy> make_strategy(const StrategyParts& parts) {
   options.outer_lr = local.outer_lr;
   options.average_state = local.state == "average";
   options.settle_skipped = parts.config.train.nonfinite == "skip";
-  return std::make_unique<LocalStrategy>(world.communicator(), world.control(), learner.parameters(), learner.optimizer(), *parts.outer,
+  return std::make_unique<LocalStrategy>(learner.gradients(), world.control(), learner.parameters(), learner.optimizer(), *parts.outer,
                                          schedule, parts.plan, std::move(options), parts.clock);
 }
 

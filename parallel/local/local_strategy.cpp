@@ -9,12 +9,14 @@
 #include <torch/torch.h>
 
 #include "tugline/core/config/run_config.hpp"
+#include "tugline/core/device_reading.hpp"
 #include "tugline/core/error.hpp"
 #include "tugline/core/optim/clip.hpp"
 #include "tugline/core/optim/optimizer.hpp"
 #include "tugline/core/state/arena.hpp"
 #include "tugline/core/state/bucket_hooks.hpp"
 #include "tugline/parallel/communicator.hpp"
+#include "tugline/parallel/late_report.hpp"
 #include "tugline/parallel/node/node_memory.hpp"
 #include "tugline/parallel/piece_cutter.hpp"
 #include "tugline/parallel/step_records.hpp"
@@ -80,10 +82,13 @@ struct LocalStrategy::Impl {
   at::Tensor trained(const at::Tensor& flat, std::size_t index) const { return flat.narrow(0, 0, gradients[index].numel()); }
   bool synchronous() const { return pieces.current().step + 1 <= options.sync_steps; }
   bool ends_round() const { return pieces.at_last_step() || synchronous() || steps_of_round + 1 >= options.steps; }
-  double gradient_norm(double weight) const;
+  bool wants_norm() const { return options.clip_norm > 0 || options.spikes; }
+  StepPart host_part(const StepReport& report);
+  StepPart device_part(StepReport report, double& start);
   void look_for_spike(StepFacts& facts, double largest, double weight) const;
   void inner_step(double lr, double weight, double norm);
   void average(BucketSum& sum, const std::vector<at::Tensor>& mine);
+  bool moves_are_finite() const;
   void outer_step(StepFacts& facts);
   void average_slot(Optimizer::SlotBuffer& slot, BucketSum* sum);
 };
@@ -105,12 +110,11 @@ void LocalStrategy::begin_step(int backwards, double nominal_weight) {
 std::vector<Residual> LocalStrategy::residuals() const { return impl_->moves->residuals(); }
 
 StepFacts LocalStrategy::finish_step(const StepReport& report) {
-  if (report.late) throw Error("ranks that step on their own compute on the host");
   Impl& self = *impl_;
-  const double start = self.clock.seconds();
-  self.hooks.finish();
-  const double norm = self.gradient_norm(report.weight);
-  StepSums sums = self.records.exchange({report, self.pieces.current().size(), self.hooks.finite() && std::isfinite(norm), norm * norm});
+  double start = self.clock.seconds();
+  const StepPart part = self.arena.device().is_cpu() ? self.host_part(report) : self.device_part(report, start);
+  const double norm = std::sqrt(part.squares);
+  StepSums sums = self.records.exchange(part);
   const double exchanged = self.clock.seconds();
   StepFacts& facts = sums.facts;
   GlobalStep& step = facts.steps.front();
@@ -136,10 +140,27 @@ StepFacts LocalStrategy::finish_step(const StepReport& report) {
   return facts;
 }
 
-/// Of the mean over this rank's own samples; 0 when nobody asks.
-double LocalStrategy::Impl::gradient_norm(double weight) const {
-  if ((options.clip_norm <= 0 && !options.spikes) || weight <= 0) return 0;
-  return std::sqrt(squared_norm(arena, buckets)) * nominal_weight / weight;
+/// Squares are of the mean over this rank's own samples; 0 when nobody asks.
+StepPart LocalStrategy::Impl::host_part(const StepReport& report) {
+  hooks.finish();
+  const double squares = wants_norm() && report.weight > 0 ? squared_norm(arena, buckets) * std::pow(nominal_weight / report.weight, 2) : 0;
+  return {report, pieces.current().size(), hooks.finite() && std::isfinite(squares), squares};
+}
+
+/// The host waits until the device has computed, from when on (`start`) it is communication; then once more, for all that it must know.
+StepPart LocalStrategy::Impl::device_part(StepReport report, double& start) {
+  UnreadStep step{.report = std::move(report)};
+  wait_for_compute(std::span(&step, 1));
+  start = clock.seconds();
+  hooks.finish();
+  step.numbers.push_back(magnitude_there(arena));
+  for (const Range& range : buckets) {
+    if (wants_norm()) step.numbers.push_back(squared_norm_there(arena, range));
+  }
+  read_late(std::span(&step, 1));
+  const double scale = step.report.weight > 0 ? nominal_weight / step.report.weight : 0;
+  const double squares = std::accumulate(step.values.begin() + 1, step.values.end(), 0.0) * scale * scale;
+  return {step.report, pieces.current().size(), std::isfinite(step.values.front()) && std::isfinite(squares), squares};
 }
 
 /// One step on one rank spoils the mean of the round for all.
@@ -177,6 +198,11 @@ void LocalStrategy::Impl::average(BucketSum& sum, const std::vector<at::Tensor>&
   sending_seconds += clock.seconds() - start;
 }
 
+/// A device is waited for once.
+bool LocalStrategy::Impl::moves_are_finite() const {
+  return arena.device().is_cpu() ? moves->finite() : std::isfinite(DeviceReading({magnitude_there(arena)}).wait().front());
+}
+
 void LocalStrategy::Impl::outer_step(StepFacts& facts) {
   const at::NoGradGuard no_grad;
   arena.rebind();
@@ -185,7 +211,7 @@ void LocalStrategy::Impl::outer_step(StepFacts& facts) {
   average(*moves, moved);
   facts.bytes_sent = moves->bytes();
   for (std::size_t f = 0; f < values.size(); ++f) values[f].copy_(round_start[f]);
-  if (control.all_reduce(moves->finite() ? 0.0 : 1.0) > 0) {
+  if (control.all_reduce(moves_are_finite() ? 0.0 : 1.0) > 0) {
     throw AgreedError(ExitCode::internal, fmt::format("step {}: the parameters of some replica are no longer finite; nothing was saved since the "
                                                       "last checkpoint; lower optim.lr or shorten parallel.local.steps", pieces.current().step + 1));
   }

@@ -71,9 +71,27 @@ const DeviceCase kCases[] = {
        c.parallel.balance.mode = "main_light";
      }},
 };
+const DeviceCase kLocalCases[] = {
+    {"rounds",
+     [](RunConfig& c) {
+       c.parallel.strategy = "local";
+       c.parallel.local.steps = 7;   // of 15
+     }},
+    {"diloco_after_synchronous_steps",
+     [](RunConfig& c) {
+       c.optim.name = "adamw";
+       c.parallel.strategy = "local";
+       c.parallel.local.steps = 5;
+       c.parallel.local.sync_steps = 2;
+       c.parallel.local.outer_lr = 0.7;
+       c.parallel.local.outer_momentum = 0.5;
+       c.parallel.local.state = "reset";
+     }},
+};
 
 class EveryDeviceCase : public DeviceTest, public testing::WithParamInterface<DeviceCase> {};
-INSTANTIATE_TEST_SUITE_P(, EveryDeviceCase, testing::ValuesIn(kCases), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Sync, EveryDeviceCase, testing::ValuesIn(kCases), [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Local, EveryDeviceCase, testing::ValuesIn(kLocalCases), [](const auto& info) { return info.param.name; });
 
 TEST_P(EveryDeviceCase, EndsWithTheBitsOfTheHostAlsoAfterMovingInBetween) {
   GetParam().configure(config_);
@@ -135,31 +153,45 @@ TEST_F(DeviceTest, TheHostWaitsTwiceAStep) {
   };
   const bool idle = equal_share({.global_end = 3}, world_.rank(), world_.size()).size() == 0;   // in the last step there is nothing to compute
   EXPECT_EQ(waits_per_epoch(0), 2 * kStepsPerEpoch - (idle ? 1 : 0));
+  config_.parallel.strategy = "local";
+  config_.parallel.local.steps = kStepsPerEpoch;
+  EXPECT_EQ(waits_per_epoch(0), 2 * kStepsPerEpoch - (idle ? 1 : 0) + 1);
+  config_.parallel.strategy = "sync";
   if (!alone()) return;   // its pieces are the batches
   EXPECT_EQ(waits_per_epoch(1), 2 * kStepsPerEpoch + 4 * (kBatch - 2) + 1) << "four steps of five, one of three";
 }
 
 TEST_F(DeviceTest, ClipsAsTheHostDoes) {
   config_.optim.clip_norm = 0.5;
-  const Outcome host = train_on("cpu"), device = train_on(kOpaqueDevice);
-  ASSERT_EQ(device.steps.size(), host.steps.size());
-  for (std::size_t i = 0; i < host.steps.size(); ++i) {
-    EXPECT_NEAR(device.steps[i].loss, host.steps[i].loss, 1e-5);
-    EXPECT_NEAR(*device.steps[i].gradient_norm, *host.steps[i].gradient_norm, 1e-4 * *host.steps[i].gradient_norm);
+  for (const std::string strategy : {"sync", "local"}) {
+    config_.parallel.strategy = strategy;
+    const Outcome host = train_on("cpu", {.folder = strategy + "-cpu"}), device = train_on(kOpaqueDevice, {.folder = strategy + "-device"});
+    ASSERT_EQ(device.steps.size(), host.steps.size());
+    for (std::size_t i = 0; i < host.steps.size(); ++i) {
+      EXPECT_NEAR(device.steps[i].loss, host.steps[i].loss, 1e-5) << strategy;
+      EXPECT_NEAR(*device.steps[i].gradient_norm, *host.steps[i].gradient_norm, 1e-4 * *host.steps[i].gradient_norm) << strategy;
+    }
   }
 }
 
 TEST_F(DeviceTest, WhatIsNotFiniteThereIsSeen) {
   config_.train.device = kOpaqueDevice;
+  config_.parallel.local.steps = 3;
   Fault fault = parse_fault("nan:rank=0,step=4");
   fault.rank = world_.size() - 1;
-  try {
-    train({.folder = "nan", .faults = {fault}});
-    FAIL() << "it went on";
-  } catch (const AgreedError& error) {
-    EXPECT_THAT(error.what(), testing::HasSubstr("step 4: the gradient is not finite"));
+  for (const std::string strategy : {"sync", "local"}) {
+    config_.parallel.strategy = strategy;
+    try {
+      train({.folder = strategy, .faults = {fault}});
+      FAIL() << "it went on";
+    } catch (const AgreedError& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr("step 4: the gradient is not finite")) << strategy;
+    }
+    EXPECT_EQ(saved_steps(strategy).back(), 3) << strategy;
+    world_.control().barrier();
+    std::filesystem::remove(folder_ / "faults.log");
+    world_.control().barrier();
   }
-  EXPECT_EQ(saved_steps("nan").back(), 3);
 }
 
 TEST_F(DeviceTest, ASpikeThereIsFoundAndItsRankNamed) {
