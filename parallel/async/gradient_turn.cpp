@@ -91,7 +91,7 @@ void GradientTurn::give(LockedRange& locked) {
     return;
   }
   const bool another = options_.repeated.versions != nullptr && (*options_.repeated.versions)[index] != locked.version();
-  if (options_.reads && !locked.waits(options_.worker) && !another) copy(locked.version());
+  if (options_.reads && !locked.waits(options_.worker) && !another && copies_[index] != locked.version()) copy(locked.version());
 }
 
 bool GradientTurn::wait(const LockedRange& locked) {

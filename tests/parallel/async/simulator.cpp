@@ -221,7 +221,9 @@ void Simulator::unlock(int range) {
 
 void Simulator::copy_out(int range) {
   check(locked_ == range, "a range is copied that is not locked");
-  of(current_).data[static_cast<std::size_t>(range)] = version(range);
+  auto& copy = of(current_).data[static_cast<std::size_t>(range)];
+  check(copy != version(range), "a range is copied in vain");
+  copy = version(range);
 }
 
 void Simulator::apply(int r, const RangeUpdate& update, bool brings) {

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Updates that are part of a step (Update::fraction).
+#include <cmath>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "tugline/tests/core/optim/pair.hpp"
+
+namespace tugline {
+namespace {
+
+/// Updates of part of a step each, against whole steps.
+class PartsOfSteps : public testing::TestWithParam<std::string> {
+ protected:
+  PartsOfSteps() {
+    config_.name = GetParam() == "nesterov" ? "sgd" : GetParam();
+    config_.nesterov = GetParam() == "nesterov";
+    config_.lr = 0.01;
+    config_.beta2 = 0.98;
+    whole_ = make_optimizer(config_, *whole_pair_.arena);
+    parts_ = make_optimizer(config_, *parts_pair_.arena);
+  }
+  void step_whole(double gradient) {
+    for (auto& parameter : whole_pair_.ours) parameter.mutable_grad().fill_(gradient);
+    whole_pair_.step_all(*whole_, config_.lr, ++steps_);
+  }
+  void step_part(double gradient, double fraction) {
+    done_ += fraction;
+    for (const auto& segment : parts_pair_.arena->segments()) {
+      at::Tensor scaled = torch::full({segment.range.size()}, gradient / 4, at::kDouble);   // the arena's own is not looked at
+      parts_pair_.arena->gradients(segment.range).fill_(7);
+      parts_->step(segment.range, segment.group,
+                   {.lr = config_.lr, .number = done_, .first = done_ == fraction, .grad_scale = 4, .fraction = fraction, .gradients = &scaled});
+    }
+  }
+  static double moved(const Pair& pair) {
+    torch::manual_seed(4);
+    return (torch::randn({37, 53}, at::kDouble) - pair.ours[0]).mean().item<double>();
+  }
+  double largest_difference(std::size_t slot) const {
+    double largest = 0;
+    for (const auto& where : whole_pair_.arena->slots()) {
+      const auto of = [&](const Pair& pair, Optimizer& optimizer) { return pair.arena->view(optimizer.slots()[slot].buffers, where); };
+      largest = std::max(largest, (of(whole_pair_, *whole_) - of(parts_pair_, *parts_)).abs().max().item<double>());
+    }
+    return largest;
+  }
+  bool is_adam() const { return GetParam().starts_with("adam"); }
+
+  OptimConfig config_;
+  Pair whole_pair_{at::kDouble}, parts_pair_{at::kDouble};
+  std::unique_ptr<Optimizer> whole_, parts_;
+  int steps_ = 0;
+  double done_ = 0;
+};
+INSTANTIATE_TEST_SUITE_P(All, PartsOfSteps, testing::Values("sgd", "nesterov", "adam", "adamw", "adagrad"));
+
+TEST_P(PartsOfSteps, GoAsFarAndForgetAsMuchUnderAGradientThatStaysTheSame) {
+  for (int step = 0; step < 60; ++step) {
+    step_whole(2);
+    for (const double fraction : {0.5, 0.125, 0.375}) step_part(2, fraction);
+  }
+  for (std::size_t slot = 0; slot < whole_->slots().size(); ++slot) {
+    const bool momentum = whole_->slots()[slot].name == "momentum" || whole_->slots()[slot].name == "exp_avg";
+    const double value = std::abs(whole_->slots()[slot].buffers[0][0].item<double>());
+    EXPECT_LE(largest_difference(slot), (momentum ? 0.04 : 1e-9) * value);   // within a step some of a gradient is forgotten already
+  }
+  EXPECT_GT(moved(whole_pair_), 0.1);
+  EXPECT_NEAR(moved(parts_pair_) / moved(whole_pair_), 1, GetParam() == "adagrad" ? 0.2 : 0.03);   // adagrad's first step is long
+}
+
+TEST_P(PartsOfSteps, LeaveWhatAStepLeavesWhereNoGradientComes) {
+  for (int step = 0; step < 60; ++step) {
+    step_whole(step % 3 - 0.5);
+    step_part(step % 3 - 0.5, 1);
+  }
+  const double before = moved(whole_pair_);
+  step_whole(0);
+  for (const double fraction : {0.5, 0.125, 0.375}) step_part(0, fraction);
+  for (std::size_t slot = 0; slot < whole_->slots().size(); ++slot) EXPECT_LE(largest_difference(slot), 1e-12);
+  const double went = moved(whole_pair_) - before;
+  EXPECT_NEAR(moved(parts_pair_) - before, went, is_adam() ? 0.01 * std::abs(went) : 1e-12);   // adam's squares fade within the step
+}
+
+/// Delayed gradients need that: what moves the parameters later than it could is what makes them swing.
+TEST_P(PartsOfSteps, GoTheirPartOfTheWayAtOnceAndInTheEnd) {
+  if (GetParam() == "adagrad") return;   // has no momentum
+  step_whole(2);
+  step_part(2, 0.25);
+  EXPECT_NEAR(moved(parts_pair_), 0.25 * moved(whole_pair_), 1e-9);
+  if (is_adam()) return;   // what it moves later is by how much came until then
+  for (int step = 0; step < 400; ++step) {
+    step_whole(0);
+    step_part(0, 1);
+  }
+  EXPECT_NEAR(moved(whole_pair_), config_.lr * 2 / (1 - config_.momentum), 1e-9);
+  EXPECT_NEAR(moved(parts_pair_), 0.25 * moved(whole_pair_), 1e-9);
+}
+
+TEST_P(PartsOfSteps, AreAStepWhereTheyAreNearlyOne) {
+  for (const double gradient : {2.0, -1.0, 3.0}) {
+    step_whole(gradient);
+    step_part(gradient, 1 - 1e-9);
+  }
+  for (std::size_t slot = 0; slot < whole_->slots().size(); ++slot) EXPECT_LE(largest_difference(slot), 1e-6);
+  EXPECT_NEAR(moved(parts_pair_), moved(whole_pair_), 1e-6 * std::abs(moved(whole_pair_)));
+}
+
+/// One update from any state, in plain arithmetic: values, then slots.
+std::vector<at::Tensor> expected_part(const OptimConfig& c, const Update& u, at::Tensor x, std::vector<at::Tensor> slots, at::Tensor g) {
+  const bool is_sgd = c.name == "sgd";
+  const double decay = is_sgd ? c.momentum : c.beta1, kept = std::pow(decay, u.fraction), carried = decay * (1 - kept) / (1 - decay);
+  g = g * u.grad_scale;
+  if (c.name != "adamw") g = g + c.weight_decay * x;
+  if (is_sgd) {
+    const double ahead = c.nesterov ? c.momentum : 0, taken = u.fraction * (1 - c.dampening);
+    return {x - u.lr * ((c.nesterov ? c.momentum : 1) * carried * slots[0] + taken * (1 + ahead) * g), kept * slots[0] + taken * g};
+  }
+  const double taken = u.fraction * (1 - decay), kept2 = std::pow(c.beta2, u.fraction);
+  const double weight = carried * taken * (1 - std::pow(decay, u.number - u.fraction)) / (1 - kept) + taken;
+  const at::Tensor squares = kept2 * slots[1] + (1 - kept2) * g * g, root = (squares / (1 - std::pow(c.beta2, u.number))).sqrt() + c.eps;
+  if (c.name == "adamw") x = x * (1 - u.lr * u.fraction * c.weight_decay);
+  return {x - u.lr * u.fraction * (carried * slots[0] + taken * g) / weight / root, kept * slots[0] + taken * g, squares};
+}
+
+TEST(PartOfAStep, IsWhatItsFormulaSays) {
+  for (const OptimConfig& config : {sgd(0.9, 0.3, false, 0.1), sgd(0.9, 0, true, 0.1), named("adam", 0.1), named("adamw", 0.1)}) {
+    for (const auto& [dtype, tolerance] : {std::pair(at::kDouble, 1e-6), std::pair(at::kFloat, 1e-5), std::pair(at::kBFloat16, 1e-2)}) {   // adam counts steps in float32
+      for (const double fraction : {0.125, 0.25, 0.8, 0.89, 0.91, 0.95, 1.7, 1.98, 2.5}) {   // on both sides of where the kernel would do
+        SCOPED_TRACE(fmt::format("{} {} {} {}", config.name, config.nesterov, toString(dtype), fraction));
+        Pair pair(dtype);
+        const auto optimizer = make_optimizer(config, *pair.arena);
+        pair.draw_gradients();
+        for (auto& slot : optimizer->slots()) slot.buffers[0].normal_().abs_().add_(0.2);
+        const Update update{.lr = 0.05, .number = 5 + fraction, .grad_scale = 0.3, .fraction = fraction};
+        const auto& flat = pair.arena->flats()[0];
+        std::vector<at::Tensor> slots;
+        for (auto& slot : optimizer->slots()) slots.push_back(slot.buffers[0].to(at::kDouble, false, true));
+        const auto expected = expected_part(config, update, flat.values.to(at::kDouble, false, true), slots, flat.gradients.to(at::kDouble, false, true));
+        for (const auto& segment : pair.arena->segments()) optimizer->step(segment.range, segment.group, update);
+        std::vector<at::Tensor> got{flat.values};
+        for (auto& slot : optimizer->slots()) got.push_back(slot.buffers[0]);
+        for (const auto& where : pair.arena->slots()) {
+          for (std::size_t i = 0; i < got.size(); ++i) {
+            const auto part = [&](const at::Tensor& whole) { return whole.narrow(0, where.range.begin, where.range.size()).to(at::kDouble); };
+            EXPECT_TRUE(torch::allclose(part(got[i]), part(expected[i]), tolerance, tolerance)) << "tensor " << i;
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tugline
