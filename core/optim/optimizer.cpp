@@ -23,7 +23,7 @@
 namespace tugline {
 namespace {
 
-/// One range as the fused kernels want it. Made once per range, so that a step allocates nothing.
+/// One range as the fused kernels want it. Made once per range, so that a whole step allocates nothing.
 struct RangeViews {
   at::Tensor values, gradients;
   std::vector<at::Tensor> slots;
@@ -170,20 +170,20 @@ class Sgd : public FusedOptimizer {
     return {kept, taken, carried, taken * (1 + ahead), lr_factor, taken * ((1 + ahead) / lr_factor - kept)};
   }
   /// From nearly a whole step on, or two with nesterov, the kernel would get next to nothing of the gradient, or less, to make up for it.
-  static bool in_kernel(const Part& part) { return part.gradient_factor > 0.1 * part.taken; }
+  static bool fits_kernel(const Part& part) { return part.gradient_factor > 0.1 * part.taken; }
   bool in_parts(double fraction) const { return fraction != 1 && config_.momentum != 0; }
 
   double gradient_factor(double fraction) const override {
     if (!in_parts(fraction)) return 1;
     const Part cut = part(fraction);
-    return in_kernel(cut) ? cut.gradient_factor : 1;
+    return fits_kernel(cut) ? cut.gradient_factor : 1;
   }
 
   void apply(RangeViews& views, const StepArguments& a) override {
-    if (!in_parts(a.fraction)) return step(views, a, {a.lr * a.fraction, a.weight_decay, config_.momentum, config_.dampening, config_.nesterov, a.first});
+    if (!in_parts(a.fraction)) return run(views, a, {a.lr * a.fraction, a.weight_decay, config_.momentum, config_.dampening, config_.nesterov, a.first});
     const Part cut = part(a.fraction);
-    if (in_kernel(cut)) {
-      return step(views, a, {a.lr * cut.lr_factor, a.weight_decay * cut.gradient_factor, cut.kept, 1 - cut.taken / cut.gradient_factor, true, false});
+    if (fits_kernel(cut)) {
+      return run(views, a, {a.lr * cut.lr_factor, a.weight_decay * cut.gradient_factor, cut.kept, 1 - cut.taken / cut.gradient_factor, true, false});
     }
     if (a.inverse_scale) views.gradients.div_(*a.inverse_scale);
     if (a.weight_decay != 0) views.gradients.add_(views.values, a.weight_decay);
@@ -196,7 +196,7 @@ class Sgd : public FusedOptimizer {
     double lr, weight_decay, momentum, dampening;
     bool nesterov, first;
   };
-  static void step(RangeViews& views, const StepArguments& a, const Coefficients& c) {
+  static void run(RangeViews& views, const StepArguments& a, const Coefficients& c) {
     at::_fused_sgd_(views.values, views.gradients, views.slots, c.weight_decay, c.momentum, c.lr, c.dampening, c.nesterov, /*maximize=*/false,
                     /*is_first_step=*/c.first, a.inverse_scale, a.left_out);
   }

@@ -30,8 +30,8 @@ std::vector<ParamGroup> resolve_groups(const OptimConfig& config);
 struct Update {
   double lr = 0;           ///< scheduled, not yet multiplied by the group's factor
   double number = 1;       ///< steps done when this one is, counted from 1
-  bool first = false;      ///< of all, and a whole step; so is number 1 where it is one
-  double grad_scale = 1;   ///< gradients are multiplied by it first, in place
+  bool first = false;      ///< of all: a whole step takes its gradient undampened then, a part does not. So is number 1 where it is a whole step
+  double grad_scale = 1;   ///< gradients are multiplied by it first, in place; those of a part of a step are overwritten
   /// Which part of a step it is: 1 is a step, and n updates of 1/n, each with the gradient of its own samples, go as far and forget as much
   /// as a step of all of them: each goes 1/n of its way, at once and in the end, and what momentum and moving averages keep is taken to the power 1/n.
   double fraction = 1;

@@ -50,6 +50,7 @@ struct LocalStrategy::Impl {
   std::vector<at::Tensor> values, gradients;   // of the flats, as far as anything is trained
   std::vector<at::Tensor> round_start;   // of values
   double sending_seconds = 0;            // of this step
+  double magnitude = 0;                  // of the last mean, on a device
   std::int64_t steps_of_round = 0;       // done
   std::vector<double> weights_of_round;  // per rank
   std::vector<Range> buckets;
@@ -88,7 +89,7 @@ struct LocalStrategy::Impl {
   void look_for_spike(StepFacts& facts, double largest, double weight) const;
   void inner_step(double lr, double weight, double norm);
   void average(BucketSum& sum, const std::vector<at::Tensor>& mine);
-  bool moves_are_finite() const;
+  bool moves_are_finite();
   void outer_step(StepFacts& facts);
   void average_slot(Optimizer::SlotBuffer& slot, BucketSum* sum);
 };
@@ -186,7 +187,8 @@ void LocalStrategy::Impl::inner_step(double lr, double weight, double norm) {
   }
 }
 
-/// The mean of `mine` (a tensor per flat) over all ranks, each weighted by what its samples of the round weigh, is then in the gradients.
+/// The mean of `mine` (a tensor per flat) over all ranks, each weighted by what its samples of the round weigh, is then in the gradients. A device
+/// is waited for: what it waits for is not what it computes next.
 void LocalStrategy::Impl::average(BucketSum& sum, const std::vector<at::Tensor>& mine) {
   const double start = clock.seconds();
   const double all = std::accumulate(weights_of_round.begin(), weights_of_round.end(), 0.0);
@@ -195,12 +197,17 @@ void LocalStrategy::Impl::average(BucketSum& sum, const std::vector<at::Tensor>&
   for (std::size_t f = 0; f < gradients.size(); ++f) at::mul_out(gradients[f], mine[f], at::scalar_tensor(weight, mine[f].options()));
   for (std::size_t bucket = 0; bucket < buckets.size(); ++bucket) sum.start(static_cast<int>(bucket));
   sum.finish();
+  if (!arena.device().is_cpu()) magnitude = DeviceReading({magnitude_there(arena)}).wait().front();
   sending_seconds += clock.seconds() - start;
 }
 
-/// A device is waited for once.
-bool LocalStrategy::Impl::moves_are_finite() const {
-  return arena.device().is_cpu() ? moves->finite() : std::isfinite(DeviceReading({magnitude_there(arena)}).wait().front());
+/// On all ranks.
+bool LocalStrategy::Impl::moves_are_finite() {
+  const double start = clock.seconds();
+  const bool finite = arena.device().is_cpu() ? moves->finite() : std::isfinite(magnitude);
+  const bool all = control.all_reduce(finite ? 0.0 : 1.0) == 0;
+  sending_seconds += clock.seconds() - start;
+  return all;
 }
 
 void LocalStrategy::Impl::outer_step(StepFacts& facts) {
@@ -211,7 +218,7 @@ void LocalStrategy::Impl::outer_step(StepFacts& facts) {
   average(*moves, moved);
   facts.bytes_sent = moves->bytes();
   for (std::size_t f = 0; f < values.size(); ++f) values[f].copy_(round_start[f]);
-  if (control.all_reduce(moves_are_finite() ? 0.0 : 1.0) > 0) {
+  if (!moves_are_finite()) {
     throw AgreedError(ExitCode::internal, fmt::format("step {}: the parameters of some replica are no longer finite; nothing was saved since the "
                                                       "last checkpoint; lower optim.lr or shorten parallel.local.steps", pieces.current().step + 1));
   }

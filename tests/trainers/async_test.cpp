@@ -417,16 +417,13 @@ TEST_F(AsyncTest, TheLogSaysWhatStalenessHasLeftOfTheLearningRate) {
   config_.parallel.async.pieces = world_.size() > 2 ? 2 : 1;   // fewer than ranks, so that much is staler than a step
   const Outcome outcome = train({});
   const auto pieces = static_cast<double>(config_.parallel.async.pieces);
-  bool reduced = false;
   for (const auto& step : outcome.steps) {
     double left = 0;
     for (std::size_t s = 0; s < step.staleness->counts.size(); ++s) {
       left += static_cast<double>(step.staleness->counts[s]) / pieces / std::max(1.0, (1 + static_cast<double>(s)) / pieces);
     }
     EXPECT_NEAR(step.lr, config_.optim.lr * left, 1e-12) << step.step;
-    reduced = reduced || left < 1;
   }
-  EXPECT_EQ(reduced, world_.size() > 1);
 }
 
 /// Samples that weigh more count more, though a piece is divided by nothing that only its own samples know.

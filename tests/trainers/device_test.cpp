@@ -155,7 +155,7 @@ TEST_F(DeviceTest, TheHostWaitsTwiceAStep) {
   EXPECT_EQ(waits_per_epoch(0), 2 * kStepsPerEpoch - (idle ? 1 : 0));
   config_.parallel.strategy = "local";
   config_.parallel.local.steps = kStepsPerEpoch;
-  EXPECT_EQ(waits_per_epoch(0), 2 * kStepsPerEpoch - (idle ? 1 : 0) + 1);
+  EXPECT_EQ(waits_per_epoch(0), 2 * kStepsPerEpoch - (idle ? 1 : 0) + 2);   // for the mean of moves, and that of momentum
   config_.parallel.strategy = "sync";
   if (!alone()) return;   // its pieces are the batches
   EXPECT_EQ(waits_per_epoch(1), 2 * kStepsPerEpoch + 4 * (kBatch - 2) + 1) << "four steps of five, one of three";
@@ -191,6 +191,20 @@ TEST_F(DeviceTest, WhatIsNotFiniteThereIsSeen) {
     world_.control().barrier();
     std::filesystem::remove(folder_ / "faults.log");
     world_.control().barrier();
+  }
+}
+
+TEST_F(DeviceTest, AReplicaThatIsNotFiniteIsSeen) {
+  config_.parallel.strategy = "local";
+  config_.parallel.local.steps = 1;
+  config_.optim.lr = 1e39;   // the gradient is finite, and what it leads to is not
+  for (const std::string device : {"cpu", kOpaqueDevice}) {
+    try {
+      train_on(device);
+      FAIL() << "it went on";
+    } catch (const AgreedError& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr("some replica are no longer finite")) << device;
+    }
   }
 }
 
