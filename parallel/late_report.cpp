@@ -2,12 +2,17 @@
 #include "tugline/parallel/late_report.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <utility>
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros_like.h>
 
 #include "tugline/core/clock.hpp"
+#include "tugline/core/optim/clip.hpp"
+#include "tugline/core/state/arena.hpp"
+#include "tugline/parallel/sync/bucket_sum.hpp"
 
 namespace tugline {
 
@@ -58,6 +63,18 @@ void read_late(std::span<UnreadStep> steps) {
     step.report.correct += sum.correct;
     step.report.late.reset();
   }
+}
+
+StepPart read_part(StepReport report, std::int64_t samples, const Arena& arena, std::span<const Range> normed, const std::function<void()>& finish,
+                   const Clock& clock, double& start) {
+  UnreadStep step{.report = std::move(report)};
+  wait_for_compute(std::span(&step, 1));
+  start = clock.seconds();
+  finish();
+  step.numbers.push_back(magnitude_there(arena));
+  for (const Range& range : normed) step.numbers.push_back(squared_norm_there(arena, range));
+  read_late(std::span(&step, 1));
+  return {step.report, samples, std::isfinite(step.values.front()), std::accumulate(step.values.begin() + 1, step.values.end(), 0.0)};
 }
 
 }  // namespace tugline

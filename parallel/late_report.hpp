@@ -7,9 +7,14 @@
 #include <vector>
 
 #include "tugline/core/device_reading.hpp"
+#include "tugline/parallel/step_records.hpp"
 #include "tugline/parallel/strategy.hpp"
 
 namespace tugline {
+
+class Arena;
+class Clock;
+struct Range;
 
 /// What a StepReport lacks while the device that it is about has only been told what to do.
 struct LateReport {
@@ -43,5 +48,10 @@ struct UnreadStep {
 void wait_for_compute(std::span<UnreadStep> steps, const DeviceTimer* before = nullptr);
 /// Waits for the device once more: reports and values are complete.
 void read_late(std::span<UnreadStep> steps);
+
+/// The part of a rank whose device has been told to compute. The host waits until it has, from when on (`start`, by `clock`) it is communication:
+/// `finish` sees to the gradients. Then it waits once more, for all that it must know; the squares are those of the ranges `normed`.
+StepPart read_part(StepReport report, std::int64_t samples, const Arena& arena, std::span<const Range> normed, const std::function<void()>& finish,
+                   const Clock& clock, double& start);
 
 }  // namespace tugline

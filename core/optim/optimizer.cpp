@@ -8,6 +8,8 @@
 #include <tuple>
 #include <utility>
 
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adagrad.h>
 #include <ATen/ops/_fused_adam.h>
@@ -18,6 +20,7 @@
 
 #include "tugline/core/config/run_config.hpp"
 #include "tugline/core/error.hpp"
+#include "tugline/core/optim/sgd_part.hpp"
 #include "tugline/core/state/arena.hpp"
 
 namespace tugline {
@@ -35,8 +38,10 @@ struct RangeViews {
 struct StepArguments {
   double lr, weight_decay, fraction, number;
   bool first;
-  std::optional<at::Tensor> inverse_scale;
-  std::optional<at::Tensor> left_out;
+  std::optional<at::Tensor> inverse_scale = std::nullopt;
+  std::optional<at::Tensor> left_out = std::nullopt;
+  double scale = 1;   // of the gradients of a part of a step
+  const at::Tensor* copy = nullptr;   // may get the values, and is null then
 };
 
 /// Without a kernel where the host can write.
@@ -72,45 +77,49 @@ class FusedOptimizer : public Optimizer {
     RangeViews views = *views_of(range);
     if (update.gradients != nullptr) views.gradients = *update.gradients;
     const ParamGroup& settings = groups_.at(static_cast<std::size_t>(group));
-    StepArguments arguments{update.lr * settings.lr_factor, settings.weight_decay, update.fraction, update.number, update.first || (update.number == 1 && update.fraction == 1), std::nullopt, std::nullopt};
+    StepArguments arguments{update.lr * settings.lr_factor, settings.weight_decay, update.fraction, update.number,
+                            update.first || (update.number == 1 && update.fraction == 1)};
     if (update.left_out.defined()) arguments.left_out = update.left_out;
     set(views.step, update.number / update.fraction);
     scale_gradients(views, update, arguments);
     if (at::isReducedFloatingType(views.values.scalar_type())) {
       apply_in_float32(views, arguments);
+      arguments.copy = update.copy;
     } else {
+      arguments.copy = update.copy;
       apply(views, arguments);
     }
+    if (arguments.copy != nullptr) at::Tensor(*arguments.copy).copy_(views.values);
   }
 
  protected:
-  /// What a gradient is multiplied by for an update that is `fraction` of a step.
-  virtual double gradient_factor(double /*fraction*/) const { return 1; }
-  virtual void apply(RangeViews& views, const StepArguments& arguments) = 0;
+  virtual void apply(RangeViews& views, StepArguments& arguments) = 0;
 
   const OptimConfig config_;
 
  private:
-  /// The kernels' own scale is float32 whatever the gradients are.
-  void scale_gradients(RangeViews& views, const Update& update, StepArguments& arguments) const {
+  /// The kernels' own scale is float32 whatever the gradients are, and they write each gradient that they multiply.
+  static void scale_gradients(RangeViews& views, const Update& update, StepArguments& arguments) {
+    if (update.fraction != 1) {
+      arguments.scale = update.grad_scale;
+      return;
+    }
     const bool in_kernel = views.values.scalar_type() == at::kFloat;
-    const double factor = gradient_factor(update.fraction), scale = update.grad_scale * factor;
     if (update.scale_there.defined()) {
-      const at::Tensor there = update.scale_there.mul(factor);
-      if (in_kernel) views.inverse_scale.copy_(there.reciprocal());
-      else views.gradients.mul_(there);
-    } else if (scale == 1) {
+      if (in_kernel) views.inverse_scale.copy_(update.scale_there.reciprocal());
+      else views.gradients.mul_(update.scale_there);
+    } else if (update.grad_scale == 1) {
       return;
     } else if (in_kernel) {
-      set(views.inverse_scale, 1 / scale);
+      set(views.inverse_scale, 1 / update.grad_scale);
     } else {
-      views.gradients.mul_(scale);
+      views.gradients.mul_(update.grad_scale);
     }
     if (in_kernel) arguments.inverse_scale = views.inverse_scale;
   }
 
   /// ATen's 16-bit kernels round the arithmetic itself; this rounds only what is stored.
-  void apply_in_float32(RangeViews& views, const StepArguments& arguments) {
+  void apply_in_float32(RangeViews& views, StepArguments& arguments) {
     RangeViews wide{views.values.to(at::kFloat), views.gradients.to(at::kFloat), {}, views.step, views.inverse_scale};
     for (const at::Tensor& slot : views.slots) wide.slots.push_back(slot.to(at::kFloat));
     apply(wide, arguments);
@@ -154,52 +163,44 @@ class Sgd : public FusedOptimizer {
     if (config.nesterov && (config.momentum == 0 || config.dampening != 0)) {
       throw ConfigError("optim.nesterov: needs optim.momentum above 0 and optim.dampening 0");
     }
+    std::size_t bytes = 0;
+    for (const auto& flat : arena.flats()) bytes += flat.values.nbytes();
+    large_ = bytes > kLarge;
   }
 
  private:
-  /// momentum = kept * momentum + taken * gradient; values -= lr * (carried * momentum + at_once * gradient): what that is for part of a step, and
-  /// what the kernel has to get so that this is what it does.
-  struct Part {
-    double kept, taken, carried, at_once;
-    double lr_factor, gradient_factor;
-  };
-  Part part(double fraction) const {
-    const auto [kept, plain_carried] = PartOfStep(config_.momentum, fraction);
-    const double ahead = config_.nesterov ? config_.momentum : 0, taken = fraction * (1 - config_.dampening);
-    const double carried = config_.nesterov ? plain_carried * config_.momentum : plain_carried, lr_factor = carried / (kept * kept);
-    return {kept, taken, carried, taken * (1 + ahead), lr_factor, taken * ((1 + ahead) / lr_factor - kept)};
-  }
-  /// From nearly a whole step on, or two with nesterov, the kernel would get next to nothing of the gradient, or less, to make up for it.
-  static bool fits_kernel(const Part& part) { return part.gradient_factor > 0.1 * part.taken; }
-  bool in_parts(double fraction) const { return fraction != 1 && config_.momentum != 0; }
-
-  double gradient_factor(double fraction) const override {
-    if (!in_parts(fraction)) return 1;
-    const Part cut = part(fraction);
-    return fits_kernel(cut) ? cut.gradient_factor : 1;
+  void apply(RangeViews& views, StepArguments& a) override {
+    if (a.fraction != 1) return apply_part(views, a);
+    at::_fused_sgd_(views.values, views.gradients, views.slots, a.weight_decay, config_.momentum, a.lr, config_.dampening, config_.nesterov,
+                    /*maximize=*/false, /*is_first_step=*/a.first, a.inverse_scale, a.left_out);
   }
 
-  void apply(RangeViews& views, const StepArguments& a) override {
-    if (!in_parts(a.fraction)) return run(views, a, {a.lr * a.fraction, a.weight_decay, config_.momentum, config_.dampening, config_.nesterov, a.first});
-    const Part cut = part(a.fraction);
-    if (fits_kernel(cut)) {
-      return run(views, a, {a.lr * cut.lr_factor, a.weight_decay * cut.gradient_factor, cut.kept, 1 - cut.taken / cut.gradient_factor, true, false});
+  /// ATen's kernel has no coefficients for it.
+  void apply_part(RangeViews& views, StepArguments& a) const {
+    const auto [kept, plain_carried] = PartOfStep(config_.momentum, a.fraction);
+    const double ahead = config_.nesterov ? config_.momentum : 0, taken = a.fraction * (1 - config_.dampening);
+    SgdPart part{.scale = a.scale, .decay = a.weight_decay, .now = a.lr * a.fraction};
+    if (config_.momentum != 0) {
+      part.now = a.lr * taken * (1 + ahead);
+      part.carry = a.lr * plain_carried * (config_.nesterov ? config_.momentum : 1);
+      part.keep = kept;
+      part.take = taken;
     }
-    if (a.inverse_scale) views.gradients.div_(*a.inverse_scale);
-    if (a.weight_decay != 0) views.gradients.add_(views.values, a.weight_decay);
-    at::Tensor& momentum = views.slots[0];
-    views.values.add_(momentum, -a.lr * cut.carried).add_(views.gradients, -a.lr * cut.at_once);
-    momentum.mul_(cut.kept).add_(views.gradients, cut.taken);
+    AT_DISPATCH_FLOATING_TYPES(views.values.scalar_type(), "part of a step", [&] {
+      auto* const values = views.values.data_ptr<scalar_t>();
+      auto* const momentum = views.slots.empty() ? nullptr : views.slots[0].data_ptr<scalar_t>();
+      const auto* const gradients = views.gradients.const_data_ptr<scalar_t>();
+      auto* const copy = a.copy == nullptr ? nullptr : a.copy->data_ptr<scalar_t>();
+      at::parallel_for(0, views.values.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+        part.step(values + begin, momentum == nullptr ? nullptr : momentum + begin, gradients + begin, copy == nullptr ? nullptr : copy + begin, end - begin, large_);
+      });
+    });
+    a.copy = nullptr;
   }
 
-  struct Coefficients {
-    double lr, weight_decay, momentum, dampening;
-    bool nesterov, first;
-  };
-  static void run(RangeViews& views, const StepArguments& a, const Coefficients& c) {
-    at::_fused_sgd_(views.values, views.gradients, views.slots, c.weight_decay, c.momentum, c.lr, c.dampening, c.nesterov, /*maximize=*/false,
-                    /*is_first_step=*/c.first, a.inverse_scale, a.left_out);
-  }
+  static constexpr std::int64_t kGrain = 32768;   // elements, at least, for a thread of its own
+  static constexpr std::size_t kLarge = std::size_t{32} << 20;   // bytes, which no cache holds beside what else training touches
+  bool large_ = false;
 };
 
 class Adam : public FusedOptimizer {
@@ -208,16 +209,16 @@ class Adam : public FusedOptimizer {
       : FusedOptimizer(config, arena, std::move(values), {"exp_avg", "exp_avg_sq"}), decoupled_(decoupled) {}
 
  private:
-  void apply(RangeViews& views, const StepArguments& a) override {
+  void apply(RangeViews& views, StepArguments& a) override {
     if (a.fraction != 1) return apply_part(views, a);
     run(views, views.slots[0], a, {a.lr, config_.beta1, a.weight_decay});
   }
 
   /// The kernel steps by a copy of the first moment, since in a part of a step what it adds to the parameters is not what stays.
-  void apply_part(RangeViews& views, StepArguments a) const {
+  void apply_part(RangeViews& views, const StepArguments& a) const {
     const PartOfStep part(config_.beta1, a.fraction);
     const double taken = a.fraction * (1 - config_.beta1);
-    if (a.inverse_scale) views.gradients.div_(*std::exchange(a.inverse_scale, std::nullopt));
+    if (a.scale != 1) views.gradients.mul_(a.scale);
     if (!decoupled_ && a.weight_decay != 0) views.gradients.add_(views.values, a.weight_decay);
     const at::Tensor direction = views.slots[0].clone();
     views.slots[0].mul_(part.kept).add_(views.gradients, taken);
@@ -248,9 +249,10 @@ class Adagrad : public FusedOptimizer {
 
  private:
   /// Squares add up, n of 1/n to one; what is missing in length is in the learning rate.
-  double gradient_factor(double fraction) const override { return std::sqrt(fraction); }
-  void apply(RangeViews& views, const StepArguments& a) override {
-    at::_fused_adagrad_(views.values, views.gradients, views.slots[0], views.step, a.lr * std::sqrt(a.fraction), config_.lr_decay * a.fraction, a.weight_decay * std::sqrt(a.fraction),
+  void apply(RangeViews& views, StepArguments& a) override {
+    const double part = std::sqrt(a.fraction);
+    if (a.scale * part != 1) views.gradients.mul_(a.scale * part);
+    at::_fused_adagrad_(views.values, views.gradients, views.slots[0], views.step, a.lr * part, config_.lr_decay * a.fraction, a.weight_decay * part,
                         config_.eps, /*maximize=*/false, a.inverse_scale, a.left_out);
   }
 };

@@ -139,12 +139,6 @@ void SharedRanges::unlock(int range) { pthread_mutex_unlock(&place(static_cast<s
 
 void SharedRanges::apply(int range, const RangeUpdate& update, bool brings) {
   const double start = clock_.seconds();
-  double copying = 0;
-  const auto bring = [&](const Range& part) {
-    const double before = clock_.seconds();
-    copy(part);
-    copying += clock_.seconds() - before;
-  };
   const double scale = gradient_scale(update);
   if (scale > 0) {
     const at::NoGradGuard no_grad;
@@ -152,16 +146,17 @@ void SharedRanges::apply(int range, const RangeUpdate& update, bool brings) {
     for (const auto& chunk : chunks_[static_cast<std::size_t>(range)]) {
       at::Tensor sum = gather(chunk.range, update);
       if (options_.clip_value > 0) sum.clamp_(-options_.clip_value / step.grad_scale, options_.clip_value / step.grad_scale);
+      const at::Tensor own = arena_.values(chunk.range);
       step.gradients = &sum;
+      step.copy = brings ? &own : nullptr;
       optimizer_.step(chunk.range, chunk.group, step);
-      if (brings) bring(chunk.range);
     }
   } else if (brings) {
-    bring(arena_.buckets()[static_cast<std::size_t>(range)].range);
+    copy(range);
   }
   raise(place(static_cast<std::size_t>(range) + 1).applied, update.version);
   const std::scoped_lock lock(mutex_);
-  spent_.apply_seconds += clock_.seconds() - start - copying;
+  spent_.apply_seconds += clock_.seconds() - start;
   if (brings) spent_.bytes += std::ssize(values(range));
 }
 
@@ -207,15 +202,15 @@ double SharedRanges::learning_rate(const RangeUpdate& update) const {
 }
 
 void SharedRanges::copy_out(int range) {
-  copy(arena_.buckets()[static_cast<std::size_t>(range)].range);
+  copy(range);
   const std::scoped_lock lock(mutex_);
   spent_.bytes += std::ssize(values(range));
 }
 
-void SharedRanges::copy(const Range& range) {
-  const auto buffer = static_cast<std::size_t>(range.buffer);
-  const at::Tensor& from = common_[buffer];
-  std::memcpy(at_element(arena_.flats()[buffer].values, range.begin), at_element(from, range.begin), static_cast<std::size_t>(range.size()) * from.element_size());
+void SharedRanges::copy(int range) {
+  const Range& whole = arena_.buckets()[static_cast<std::size_t>(range)].range;
+  const std::span<std::byte> from = values(range);
+  std::memcpy(at_element(arena_.flats()[static_cast<std::size_t>(whole.buffer)].values, whole.begin), from.data(), from.size());
 }
 
 std::byte* SharedRanges::gradient_at(int worker, const Range& range) const {

@@ -83,7 +83,7 @@ class SharedRanges final : public RangeAccess {
   Place& place(std::size_t index) const;
   void make_places();
   void find_gradients();
-  void copy(const Range& range);   // to this rank's own values
+  void copy(int range);   // to this rank's own values
   std::byte* gradient_at(int worker, const Range& range) const;
   at::Tensor gather(const Range& chunk, const RangeUpdate& update);
   static double gradient_scale(const RangeUpdate& update);

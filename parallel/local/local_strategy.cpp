@@ -84,8 +84,7 @@ struct LocalStrategy::Impl {
   bool synchronous() const { return pieces.current().step + 1 <= options.sync_steps; }
   bool ends_round() const { return pieces.at_last_step() || synchronous() || steps_of_round + 1 >= options.steps; }
   bool wants_norm() const { return options.clip_norm > 0 || options.spikes; }
-  StepPart host_part(const StepReport& report);
-  StepPart device_part(StepReport report, double& start);
+  StepPart part_of(const StepReport& report, double& start);
   void look_for_spike(StepFacts& facts, double largest, double weight) const;
   void inner_step(double lr, double weight, double norm);
   void average(BucketSum& sum, const std::vector<at::Tensor>& mine);
@@ -113,7 +112,7 @@ std::vector<Residual> LocalStrategy::residuals() const { return impl_->moves->re
 StepFacts LocalStrategy::finish_step(const StepReport& report) {
   Impl& self = *impl_;
   double start = self.clock.seconds();
-  const StepPart part = self.arena.device().is_cpu() ? self.host_part(report) : self.device_part(report, start);
+  const StepPart part = self.part_of(report, start);
   const double norm = std::sqrt(part.squares);
   StepSums sums = self.records.exchange(part);
   const double exchanged = self.clock.seconds();
@@ -141,27 +140,19 @@ StepFacts LocalStrategy::finish_step(const StepReport& report) {
   return facts;
 }
 
-/// Squares are of the mean over this rank's own samples; 0 when nobody asks.
-StepPart LocalStrategy::Impl::host_part(const StepReport& report) {
-  hooks.finish();
-  const double squares = wants_norm() && report.weight > 0 ? squared_norm(arena, buckets) * std::pow(nominal_weight / report.weight, 2) : 0;
-  return {report, pieces.current().size(), hooks.finite() && std::isfinite(squares), squares};
-}
-
-/// The host waits until the device has computed, from when on (`start`) it is communication; then once more, for all that it must know.
-StepPart LocalStrategy::Impl::device_part(StepReport report, double& start) {
-  UnreadStep step{.report = std::move(report)};
-  wait_for_compute(std::span(&step, 1));
-  start = clock.seconds();
-  hooks.finish();
-  step.numbers.push_back(magnitude_there(arena));
-  for (const Range& range : buckets) {
-    if (wants_norm()) step.numbers.push_back(squared_norm_there(arena, range));
+/// Squares are of the mean over this rank's own samples; 0 when nobody asks. `start`: see read_part().
+StepPart LocalStrategy::Impl::part_of(const StepReport& report, double& start) {
+  const std::span<const Range> normed = wants_norm() && report.weight > 0 ? std::span<const Range>(buckets) : std::span<const Range>();
+  StepPart part;
+  if (arena.device().is_cpu()) {
+    hooks.finish();
+    part = {report, pieces.current().size(), hooks.finite(), normed.empty() ? 0 : squared_norm(arena, normed)};
+  } else {
+    part = read_part(report, pieces.current().size(), arena, normed, [this] { hooks.finish(); }, clock, start);
   }
-  read_late(std::span(&step, 1));
-  const double scale = step.report.weight > 0 ? nominal_weight / step.report.weight : 0;
-  const double squares = std::accumulate(step.values.begin() + 1, step.values.end(), 0.0) * scale * scale;
-  return {step.report, pieces.current().size(), std::isfinite(step.values.front()) && std::isfinite(squares), squares};
+  if (!normed.empty()) part.squares *= std::pow(nominal_weight / report.weight, 2);
+  part.finite = part.finite && std::isfinite(part.squares);
+  return part;
 }
 
 /// One step on one rank spoils the mean of the round for all.

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <numeric>
 #include <optional>
 #include <span>
 #include <utility>
@@ -74,11 +73,11 @@ struct SyncStrategy::Impl {
     return options.node ? make_node_sum(options.node, arena, options.exchange) : make_message_sum(gradients, arena, options.exchange);
   }
   bool wants_norm() const { return options.clip_norm > 0 || options.spikes; }
+  std::span<const Range> normed() const { return wants_norm() ? std::span<const Range>(watched) : std::span<const Range>(); }
   StepFacts finish_now(const StepReport& reported);
   StepFacts finish_ahead(const StepReport& report);
   StepFacts read_steps();
   StepPart host_part(StepReport report, double& added);
-  StepPart device_part(StepReport report, double& start);
   void check_gradients(StepFacts& facts, double squares) const;
   void step_optimizer(const GlobalStep& step, Update update);
 };
@@ -103,7 +102,8 @@ StepFacts SyncStrategy::finish_step(const StepReport& report) { return impl_->ah
 
 StepFacts SyncStrategy::Impl::finish_now(const StepReport& reported) {
   double start = clock.seconds(), added = 0;
-  const StepPart part = arena.device().is_cpu() ? host_part(reported, added) : device_part(reported, start);
+  const StepPart part = arena.device().is_cpu() ? host_part(reported, added)
+                                                   : read_part(reported, pieces.current().size(), arena, normed(), [this] { reducer.finish(); }, clock, start);
   StepSums sums = records.exchange(part);
   const double exchanged = clock.seconds();
 
@@ -195,20 +195,6 @@ StepPart SyncStrategy::Impl::host_part(StepReport report, double& added) {
   report.cpu_seconds = std::max(0.0, report.cpu_seconds - added);
   reducer.finish();
   return {report, pieces.current().size(), reducer.finite(), wants_norm() ? squared_norm(arena, watched) : 0};
-}
-
-/// The host waits until the device has computed, from when on (`start`) it is communication; then once more, for all that it must know.
-StepPart SyncStrategy::Impl::device_part(StepReport report, double& start) {
-  UnreadStep step{.report = std::move(report)};
-  wait_for_compute(std::span(&step, 1));
-  start = clock.seconds();
-  reducer.finish();
-  step.numbers.push_back(magnitude_there(arena));
-  if (wants_norm()) {
-    for (const Range& range : watched) step.numbers.push_back(squared_norm_there(arena, range));
-  }
-  read_late(std::span(&step, 1));
-  return {step.report, pieces.current().size(), std::isfinite(step.values.front()), std::accumulate(step.values.begin() + 1, step.values.end(), 0.0)};
 }
 
 void SyncStrategy::Impl::check_gradients(StepFacts& facts, double squares) const {
