@@ -48,6 +48,12 @@ ArenaOptions parameter_options(const std::vector<NamedTensor>& parameters, const
   return options;
 }
 
+/// The same parameters in the host's memory.
+std::vector<NamedTensor> on_the_host(std::vector<NamedTensor> parameters) {
+  for (auto& [name, tensor] : parameters) tensor = tensor.detach().to(at::kCPU).set_requires_grad(tensor.requires_grad());
+  return parameters;
+}
+
 ExchangeOptions exchange_options(const ParallelConfig& config, const World& world) {
   ExchangeOptions options;
   options.bfloat16 = config.wire == "bfloat16";
@@ -130,9 +136,9 @@ Learner::~Learner() = default;
 void Learner::make_arenas(const RunConfig& config, World& world, ParameterCopies copies) {
   const auto named = named_parameters_of(*model_);
   buffers_ = std::make_unique<Arena>(named_buffers_of(*model_), ArenaOptions{.device = device_});
+  const bool async = copies == ParameterCopies::per_host && config.parallel.strategy == "async", on_device = !device_.is_cpu();
   // Across hosts, shards are added up by message.
-  const bool wanted = device_.is_cpu() && config.parallel.shared_memory != "off" && (shards_ == 0 || world.num_hosts() == 1);
-  const bool async = copies == ParameterCopies::per_host && config.parallel.strategy == "async";
+  const bool wanted = (async || !on_device) && config.parallel.shared_memory != "off" && (shards_ == 0 || world.num_hosts() == 1);
   with_node_team(world, wanted, [&](std::shared_ptr<NodeTeam> team) {
     ArenaOptions options = parameter_options(named, config, device_);
     const bool one_copy = team && copies == ParameterCopies::per_host && config.parallel.shared_memory == "auto" && shards_ == 0 &&
@@ -141,9 +147,14 @@ void Learner::make_arenas(const RunConfig& config, World& world, ParameterCopies
     if (async) options.allocator = shared_but_values(team);
     options.values_are_there = one_copy && team->rank() != 0;
     node_ = std::move(team);
+    if (async && on_device) {   // its memory is what ranks share; the arena on the device is this rank's alone
+      ArenaOptions on_host = options;
+      on_host.device = at::kCPU;
+      staging_ = std::make_unique<Arena>(on_the_host(named), on_host);
+    }
     parameters_ = std::make_unique<Arena>(named, options);
-    common_ = async ? parameters_->like("common parameters") : std::vector<at::Tensor>();
-    optimizer_ = make_optimizer(config.optim, *parameters_, common_);
+    common_ = async ? exchanged().like("common parameters") : std::vector<at::Tensor>();
+    optimizer_ = make_optimizer(config.optim, exchanged(), common_);
   });
   if (!async || world.size() == 1) return;
   if (!node_) throw AgreedError(ExitCode::config, "parallel.strategy async needs the ranks of a host to share memory; use parallel.strategy sync or local");

@@ -45,6 +45,8 @@ class Learner {
   Optimizer& optimizer() { return *optimizer_; }
   /// Where the gradients of all ranks lie; null when they go by message. For SyncOptions.
   const std::shared_ptr<NodeTeam>& node() const { return node_; }
+  /// Where asynchronous ranks exchange what parameters() has: on the host, laid out as that, which it is unless that is on a device.
+  Arena& exchanged() { return staging_ ? *staging_ : *parameters_; }
   /// What the optimizer steps instead of the arena's values: one copy for all ranks. Empty where it steps those (AsyncStrategy).
   const std::vector<at::Tensor>& common() const { return common_; }
   /// Where parameters, gradients and batches are (train.device).
@@ -109,6 +111,7 @@ class Learner {
   std::unique_ptr<Task> task_;
   std::shared_ptr<NodeTeam> node_;
   std::unique_ptr<Arena> parameters_;
+  std::unique_ptr<Arena> staging_;   // of asynchronous ranks with a device
   std::unique_ptr<Arena> buffers_;
   std::vector<at::Tensor> common_;   // per flat
   std::unique_ptr<Optimizer> optimizer_;

@@ -47,7 +47,8 @@ std::unique_ptr<Strategy> make_async_strategy(const StrategyParts& parts, const 
   options.record = parts.record;
   options.repeat = parts.repeat;
   Learner& learner = parts.learner;
-  return std::make_unique<AsyncStrategy>(parts.world.communicator(), parts.world.control(), learner.parameters(), learner.optimizer(),
+  if (&learner.exchanged() != &learner.parameters()) options.model = &learner.parameters();
+  return std::make_unique<AsyncStrategy>(parts.world.communicator(), parts.world.control(), learner.exchanged(), learner.optimizer(),
                                          learner.common(), schedule, parts.plan, std::move(options), parts.clock);
 }
 

@@ -126,14 +126,13 @@ void check_device(const RunConfig& run, Conflicts& out) {
   const auto refuse = [&](const std::string& key, const std::string& value) {
     out.push_back({{"train.device", key}, fmt::format("train.device {} needs {} {}", run.train.device, key, value)});
   };
-  if (parallel.strategy == "async") refuse("parallel.strategy", "sync or local");
   if (parallel.shards > 0) refuse("parallel.shards", "0");
   if (parallel.wire != "float32") refuse("parallel.wire", "float32");
   if (run.train.read_every == 1) return;
   const auto must_read = [&](const std::string& key, const std::string& why) {
     out.push_back({{"train.read_every", key}, fmt::format("train.read_every {}: {}; use 1", run.train.read_every, why)});
   };
-  if (parallel.strategy == "local") must_read("parallel.strategy", "parallel.strategy local says in each step what its loss is");
+  if (parallel.strategy != "sync") must_read("parallel.strategy", fmt::format("parallel.strategy {} says in each step what its loss is", parallel.strategy));
   if (run.train.nonfinite == "retry") must_read("train.nonfinite", "train.nonfinite retry computes a step again before the next one");
   if (run.train.precision == "fp16") must_read("train.precision", "train.precision fp16 computes a step that overflows again before the next one");
   if (run.train.spike_factor > 0) must_read("train.spike_factor", "train.spike_factor judges the norm of a gradient before it moves anything");

@@ -24,6 +24,7 @@
 #include "tugline/parallel/async/job_ranges.hpp"
 #include "tugline/parallel/async/step_book.hpp"
 #include "tugline/parallel/communicator.hpp"
+#include "tugline/parallel/late_report.hpp"
 #include "tugline/parallel/world.hpp"
 
 namespace tugline {
@@ -76,6 +77,7 @@ struct AsyncStrategy::Impl {
   Communicator& messages;
   Communicator& control;
   Arena& arena;
+  Arena& model;                                // the same on the host
   StepPlan plan;
   AsyncOptions options;
   Schedule schedule;
@@ -108,10 +110,10 @@ struct AsyncStrategy::Impl {
 
   Impl(Communicator& messages_in, Communicator& control_in, Arena& arena_in, Optimizer& optimizer, std::vector<at::Tensor> common,
        const Schedule& schedule_in, StepPlan plan_in, AsyncOptions options_in, const Clock& clock_in)
-      : messages(messages_in), control(control_in), arena(arena_in), plan(plan_in), options(std::move(options_in)), schedule(schedule_in), clock(clock_in),
+      : messages(messages_in), control(control_in), arena(arena_in), model(options_in.model != nullptr ? *options_in.model : arena_in), plan(plan_in), options(std::move(options_in)), schedule(schedule_in), clock(clock_in),
         rank(control_in.rank()), size(control_in.size()), workers(async_workers(size, static_cast<int>(std::set(options.hosts.begin(), options.hosts.end()).size()), options.servers)),
         pieces_per_step(options.pieces_per_step > 0 && options.staleness != 0 ? options.pieces_per_step : workers),
-        staleness(options.staleness.value_or(bound_for(kLeastSpeedRatio))), hooks(arena_in, [](int) {}),
+        staleness(options.staleness.value_or(bound_for(kLeastSpeedRatio))), hooks(model, [](int) {}),
         ranges(control_in, arena_in, optimizer, common, schedule_in,
                {options.node, options.hosts, size - workers, static_cast<int>(pieces_per_step), options.staleness == 0, options.staleness_power, options.clip_value,
                 repeat_recorded()}, clock_in),
@@ -123,6 +125,7 @@ struct AsyncStrategy::Impl {
       if (options.local_steps > 1) earlier.push_back(flat.gradients.defined() ? torch::zeros_like(flat.gradients, torch::MemoryFormat::Contiguous) : at::Tensor());
     }
     over = options.first_step >= plan.total_steps;
+    if (on_device()) copy(&Arena::Flat::values, model, arena);
     ranges.publish(options.first_step, next_meeting(options.first_step));
   }
 
@@ -132,6 +135,18 @@ struct AsyncStrategy::Impl {
   UpdatePlan cut() const {
     return {size, static_cast<int>(pieces_per_step), static_cast<int>(arena.buckets().size()), static_cast<int>(options.local_steps)};
   }
+  bool on_device() const { return &model != &arena; }
+  static void copy(at::Tensor Arena::Flat::* which, const Arena& from, const Arena& to) {
+    const torch::NoGradGuard no_grad;
+    for (std::size_t f = 0; f < from.flats().size(); ++f) {
+      if ((from.flats()[f].*which).defined()) at::Tensor(to.flats()[f].*which).copy_(from.flats()[f].*which);
+    }
+  }
+  /// After each change of this rank's copy.
+  void show_model() const {
+    if (on_device()) copy(&Arena::Flat::values, arena, model);
+  }
+  StepPart part_of(const StepReport& report, double& start);
   const std::vector<RangeScript>* repeat_recorded();
   std::int64_t next_meeting(std::int64_t step) const;
   std::optional<std::int64_t> claim();
@@ -229,14 +244,27 @@ void AsyncStrategy::begin_step(int backwards, double nominal_weight) {
   self.open = true;
   if (self.part == 0) self.computed_on = self.copies;
   self.nominal_weight = nominal_weight;
-  self.arena.rebind_values();
+  self.model.rebind_values();
   self.hooks.arm(backwards);
 }
 
-StepFacts AsyncStrategy::finish_step(const StepReport& report) {
-  if (report.late) throw Error("ranks that step on their own compute on the host");
+/// The gradients are then in the arena. On a device the host waits until they have been computed, from when on (`start`) it is communication.
+StepPart AsyncStrategy::Impl::part_of(const StepReport& report, double& start) {
+  const std::int64_t samples = piece_of(*current).size();
+  if (!on_device()) {
+    hooks.finish();
+    return {report, samples, hooks.finite()};
+  }
+  const StepPart read = read_part(report, samples, model, {}, [this] { hooks.finish(); }, clock, start);
+  if (read.finite) copy(&Arena::Flat::gradients, model, arena);
+  return read;
+}
+
+StepFacts AsyncStrategy::finish_step(const StepReport& reported) {
   Impl& self = *impl_;
-  const double start = self.clock.seconds();
+  double start = self.clock.seconds();
+  const StepPart computed = self.current ? self.part_of(reported, start) : StepPart{reported};
+  const StepReport& report = computed.report;
   StepFacts facts;
   facts.alone = true;
   facts.settled = false;
@@ -246,10 +274,9 @@ StepFacts AsyncStrategy::finish_step(const StepReport& report) {
   self.save = self.save || report.save;
   if ((self.stop != StopReason::none || self.save) && !self.options.repeat) self.ranges.close();
   if (self.current) {
-    self.hooks.finish();
     self.report = self.part == 0 ? report : sum_of(self.counted, report);
     const bool last = self.part + 1 == self.options.local_steps;
-    facts.finite = std::isfinite(report.loss_sum) && self.hooks.finite();
+    facts.finite = std::isfinite(report.loss_sum) && computed.finite;
     if (facts.finite && last) facts.finite = std::isfinite(self.clip_sum());
     if (!std::isfinite(report.loss_sum)) facts.nonfinite_rank = self.rank;
     if (!facts.finite) return facts;
@@ -289,6 +316,7 @@ GradientTurn::Options AsyncStrategy::Impl::turn_options(std::optional<std::int64
 void AsyncStrategy::Impl::read() {
   GradientTurn turn(ranges.here(), copies, turn_options(current));
   ranges.run(turn);
+  show_model();
   has_read = true;
 }
 
@@ -302,6 +330,7 @@ void AsyncStrategy::Impl::local_step() {
     part == 0 ? earlier[f].copy_(gradients) : earlier[f].add_(gradients);
     at::Tensor(arena.flats()[f].values).narrow(0, 0, gradients.numel()).sub_(gradients, lr);   // frozen ones come last
   }
+  show_model();
   std::fill(copies.begin(), copies.end(), kOwn);
   counted = report;
   ++part;
@@ -346,6 +375,7 @@ void AsyncStrategy::Impl::push(bool left_out) {
                   .nominal_weight = nominal_weight};
   GradientTurn turn(ranges.here(), copies, push, turn_of);
   ranges.run(turn);
+  if (turn_of.reads) show_model();
   open = false;
   part = 0;
   has_read = turn_of.reads;
@@ -419,6 +449,7 @@ void AsyncStrategy::Impl::meet(StepFacts& facts) {
   sending.clear();
   told.clear();
   ranges.fetch(copies);
+  show_model();
   facts.settled = true;
   stop = StopReason::none;
   save = false;

@@ -146,7 +146,7 @@ const WrongYaml kWrongYaml[] = {
     {"train: {tf32: true}\n", "1:15: train.tf32 is for GPUs: use train.device cuda, or leave it off"},
     {"train: {tf32: true, device: cuda, precision: float64}\n",
      "1:15: train.tf32 rounds products of float32, and train.precision is float64: use float32, or leave it off"},
-    {"train: {device: cuda}\nparallel: {strategy: async}\n", "1:17: train.device cuda needs parallel.strategy sync or local"},
+    {"train: {device: cuda, read_every: 2}\nparallel: {strategy: async}\n", "1:35: train.read_every 2: parallel.strategy async says in each step what its loss is; use 1"},
     {"train: {device: cuda, read_every: 4, nonfinite: retry}\n",
      "1:35: train.read_every 4: train.nonfinite retry computes a step again before the next one; use 1"},
     {"train: {device: cuda, read_every: 4}\nparallel: {strategy: local}\n",
