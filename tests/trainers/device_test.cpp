@@ -213,14 +213,22 @@ TEST_F(DeviceTest, ASpikeThereIsFoundAndItsRankNamed) {
   config_.train.epochs = 6;   // 30 steps
   config_.train.spike_factor = 20;
   config_.train.nonfinite = "retry";
-  const Outcome clean = train({.folder = "clean"});
-  EXPECT_THAT(clean.warnings(), testing::IsEmpty());
+  config_.parallel.local.steps = 4;
   Fault fault = parse_fault("flip_gradient:rank=0,step=26,bit=30");
   fault.rank = world_.size() - 1;
-  const Outcome flipped = train({.folder = "flipped", .faults = {fault}});
-  EXPECT_TRUE(flipped.bits == clean.bits);
-  EXPECT_THAT(flipped.warnings(), testing::ElementsAre(testing::AllOf(testing::HasSubstr("step 26: the gradient norm is "),
-                                                                      testing::HasSubstr("rank " + std::to_string(world_.size() - 1) + " has"))));
+  for (const std::string strategy : {"sync", "local"}) {
+    SCOPED_TRACE(strategy);
+    config_.parallel.strategy = strategy;
+    const Outcome clean = train({.folder = strategy + "-clean"});
+    EXPECT_THAT(clean.warnings(), testing::IsEmpty());
+    const Outcome flipped = train({.folder = strategy + "-flipped", .faults = {fault}});
+    EXPECT_TRUE(flipped.bits == clean.bits);
+    EXPECT_THAT(flipped.warnings(), testing::ElementsAre(testing::AllOf(testing::HasSubstr("step 26: the gradient norm is "),
+                                                                        testing::HasSubstr("rank " + std::to_string(world_.size() - 1) + " has"))));
+    world_.control().barrier();
+    std::filesystem::remove(folder_ / "faults.log");
+    world_.control().barrier();
+  }
 }
 
 TEST_F(DeviceTest, RanksAgreeOnTheGradientOfOne) {
