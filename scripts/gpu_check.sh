@@ -156,7 +156,8 @@ for optimizer in sgd adamw adagrad; do
     same_training "$devices" 2 train.epochs=4 train.read_every=8 optim.clip_norm=1 "optim.name=$optimizer" optim.lr=0.002
 done
 check "local rounds on $devices device(s)" same_training "$devices" 2 train.epochs=4 parallel.strategy=local parallel.local.steps=8
-check "asynchronous ranks on $devices device(s)" same_training "$devices" 2 train.epochs=4 parallel.strategy=async parallel.async.staleness=0
+check "asynchronous ranks on $devices device(s), whole steps" same_training "$devices" 2 train.epochs=4 parallel.strategy=async parallel.async.staleness=0
+check "asynchronous ranks on $devices device(s), pieces" same_training "$devices" 10 train.epochs=4 parallel.strategy=async "parallel.async.pieces=$((2 * devices))"
 check "a transformer" on 1 train "$root/configs/shakespeare.yaml" train.device=cuda train.steps=50 --run-dir "$work/text"
 check "ten samples are learned by heart" on 1 overfit "$config" train.device=cuda
 check "a checkpoint of a device goes on on the CPU" moved cuda cpu

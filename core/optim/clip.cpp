@@ -6,12 +6,14 @@
 #include <numeric>
 #include <vector>
 
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/scalar_tensor.h>
+
+#include "tugline/core/optim/on_threads.hpp"
 
 namespace tugline {
 namespace {
@@ -37,14 +39,15 @@ double block_sum_of_squares(const T* values, std::int64_t count) {
 template <typename T>
 double sum_of_squares(const T* values, std::int64_t count) {
   const std::int64_t num_blocks = (count + kBlock - 1) / kBlock;
-  std::vector<double> partial(static_cast<std::size_t>(num_blocks));
-  at::parallel_for(0, num_blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+  const at::Tensor partial = at::empty({num_blocks}, at::kDouble);
+  auto* const sums = partial.data_ptr<double>();
+  on_threads(partial, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t block = begin; block < end; ++block) {
       const std::int64_t offset = block * kBlock;
-      partial[static_cast<std::size_t>(block)] = block_sum_of_squares(values + offset, std::min(kBlock, count - offset));
+      sums[block] = block_sum_of_squares(values + offset, std::min(kBlock, count - offset));
     }
   });
-  return std::accumulate(partial.begin(), partial.end(), 0.0);
+  return std::accumulate(sums, sums + num_blocks, 0.0);
 }
 
 double squared_norm(const at::Tensor& flat) {

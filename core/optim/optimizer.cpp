@@ -9,7 +9,6 @@
 #include <utility>
 
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adagrad.h>
 #include <ATen/ops/_fused_adam.h>
@@ -20,6 +19,7 @@
 
 #include "tugline/core/config/run_config.hpp"
 #include "tugline/core/error.hpp"
+#include "tugline/core/optim/on_threads.hpp"
 #include "tugline/core/optim/sgd_part.hpp"
 #include "tugline/core/state/arena.hpp"
 
@@ -82,11 +82,10 @@ class FusedOptimizer : public Optimizer {
     if (update.left_out.defined()) arguments.left_out = update.left_out;
     set(views.step, update.number / update.fraction);
     scale_gradients(views, update, arguments);
+    arguments.copy = update.copy;
     if (at::isReducedFloatingType(views.values.scalar_type())) {
       apply_in_float32(views, arguments);
-      arguments.copy = update.copy;
     } else {
-      arguments.copy = update.copy;
       apply(views, arguments);
     }
     if (arguments.copy != nullptr) at::Tensor(*arguments.copy).copy_(views.values);
@@ -122,7 +121,9 @@ class FusedOptimizer : public Optimizer {
   void apply_in_float32(RangeViews& views, StepArguments& arguments) {
     RangeViews wide{views.values.to(at::kFloat), views.gradients.to(at::kFloat), {}, views.step, views.inverse_scale};
     for (const at::Tensor& slot : views.slots) wide.slots.push_back(slot.to(at::kFloat));
+    const at::Tensor* const copy = std::exchange(arguments.copy, nullptr);
     apply(wide, arguments);
+    arguments.copy = copy;
     views.values.copy_(wide.values);
     for (std::size_t i = 0; i < views.slots.size(); ++i) views.slots[i].copy_(wide.slots[i]);
   }
@@ -175,8 +176,9 @@ class Sgd : public FusedOptimizer {
                     /*maximize=*/false, /*is_first_step=*/a.first, a.inverse_scale, a.left_out);
   }
 
-  /// ATen's kernel has no coefficients for it.
+  /// Where a part of a step makes a copy too, one pass over memory is what counts: ATen's kernel would write the scaled gradients as well.
   void apply_part(RangeViews& views, StepArguments& a) const {
+    if (!views.values.device().is_cpu()) throw Error("parts of steps of sgd are made on the host");
     const auto [kept, plain_carried] = PartOfStep(config_.momentum, a.fraction);
     const double ahead = config_.nesterov ? config_.momentum : 0, taken = a.fraction * (1 - config_.dampening);
     SgdPart part{.scale = a.scale, .decay = a.weight_decay, .now = a.lr * a.fraction};
@@ -187,18 +189,15 @@ class Sgd : public FusedOptimizer {
       part.take = taken;
     }
     AT_DISPATCH_FLOATING_TYPES(views.values.scalar_type(), "part of a step", [&] {
-      auto* const values = views.values.data_ptr<scalar_t>();
-      auto* const momentum = views.slots.empty() ? nullptr : views.slots[0].data_ptr<scalar_t>();
-      const auto* const gradients = views.gradients.const_data_ptr<scalar_t>();
-      auto* const copy = a.copy == nullptr ? nullptr : a.copy->data_ptr<scalar_t>();
-      at::parallel_for(0, views.values.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
-        part.step(values + begin, momentum == nullptr ? nullptr : momentum + begin, gradients + begin, copy == nullptr ? nullptr : copy + begin, end - begin, large_);
-      });
+      SgdPart::Arrays<scalar_t> arrays{views.values.data_ptr<scalar_t>(), views.gradients.const_data_ptr<scalar_t>()};
+      if (!views.slots.empty()) arrays.momentum = views.slots[0].data_ptr<scalar_t>();
+      if (a.copy != nullptr) arrays.copy = a.copy->data_ptr<scalar_t>();
+      on_threads(views.values, kGrain, [&](std::int64_t begin, std::int64_t end) { part.step(arrays.at(begin), end - begin, large_); });
     });
     a.copy = nullptr;
   }
 
-  static constexpr std::int64_t kGrain = 32768;   // elements, at least, for a thread of its own
+  static constexpr std::int64_t kGrain = 16384;   // elements, at least, for a thread of its own
   static constexpr std::size_t kLarge = std::size_t{32} << 20;   // bytes, which no cache holds beside what else training touches
   bool large_ = false;
 };

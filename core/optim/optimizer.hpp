@@ -33,7 +33,8 @@ struct Update {
   bool first = false;      ///< of all: a whole step takes its gradient undampened then, a part does not. So is number 1 where it is a whole step
   double grad_scale = 1;   ///< gradients are multiplied by it first, in place; those of a part of a step may be overwritten
   /// Which part of a step it is: 1 is a step, and n updates of 1/n, each with the gradient of its own samples, go as far and forget as much
-  /// as a step of all of them: each goes 1/n of its way, at once and in the end, and what momentum and moving averages keep is taken to the power 1/n.
+  /// as a step of all of them: each goes 1/n of its way, at once and in the end, and what momentum and moving averages keep is taken to the power 1/n. Sgd makes parts
+  /// on the host alone.
   double fraction = 1;
   const at::Tensor* gradients = nullptr;   ///< of the range, flat; null: the arena's
   const at::Tensor* copy = nullptr;   ///< of the range, flat: gets the values as they then are, while those are in the cache; null: none

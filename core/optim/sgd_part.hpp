@@ -10,10 +10,20 @@ namespace tugline {
 struct SgdPart {
   double scale = 1, decay = 0, now = 0, carry = 0, keep = 0, take = 0;
 
-  /// `count` elements of each, in one pass over memory, by this thread alone. `momentum` may be null, as if it were 0 all along. `copy`, unless it is
-  /// null, gets the values as they then are; `past_caches`: it is not read for long. Nothing overlaps.
-  void step(float* values, float* momentum, const float* gradients, float* copy, std::int64_t count, bool past_caches) const;
-  void step(double* values, double* momentum, const double* gradients, double* copy, std::int64_t count, bool past_caches) const;
+  /// One array per tensor; none overlaps another.
+  template <typename T>
+  struct Arrays {
+    T* values;
+    const T* gradients;
+    T* momentum = nullptr;   ///< null: it is 0 all along
+    T* copy = nullptr;       ///< gets the values as they then are; null: nothing does
+    Arrays at(std::int64_t element) const {
+      return {values + element, gradients + element, momentum == nullptr ? nullptr : momentum + element, copy == nullptr ? nullptr : copy + element};
+    }
+  };
+  /// `count` elements of each, in one pass over memory, by this thread alone. `past_caches`: the copy is not read for long.
+  void step(const Arrays<float>& arrays, std::int64_t count, bool past_caches) const;
+  void step(const Arrays<double>& arrays, std::int64_t count, bool past_caches) const;
 };
 
 }  // namespace tugline

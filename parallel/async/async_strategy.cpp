@@ -96,6 +96,7 @@ struct AsyncStrategy::Impl {
   bool has_read = false;                       // what the current or next one is computed on
   bool over = false;                           // all steps are done and all ranks have met
   std::vector<std::uint32_t> copies;           // per range: the version that this rank has
+  std::vector<std::uint32_t> shown;            // on a device: the versions that the model has
   std::vector<std::uint32_t> computed_on;      // per range: what the current piece was computed on
   double nominal_weight = 1;
   StepReport report;                           // of the current piece as far as it is computed
@@ -118,14 +119,14 @@ struct AsyncStrategy::Impl {
                {options.node, options.hosts, size - workers, static_cast<int>(pieces_per_step), options.staleness == 0, options.staleness_power, options.clip_value,
                 repeat_recorded()}, clock_in),
         book(plan_in, schedule_in, {size, static_cast<int>(pieces_per_step), options.staleness_power, options.first_step}),
-        copies(arena_in.buckets().size(), 0) {
+        copies(arena_in.buckets().size(), 0), shown(copies) {
     if (size > 1 && !options.node) throw Error("asynchronous steps need ranks that share memory");
     if (rank == 0 && options.record) options.record(attempt_line(options.first_step, cut()));
     for (const auto& flat : arena.flats()) {   // of this rank alone, as what arena.like() makes is not
       if (options.local_steps > 1) earlier.push_back(flat.gradients.defined() ? torch::zeros_like(flat.gradients, torch::MemoryFormat::Contiguous) : at::Tensor());
     }
     over = options.first_step >= plan.total_steps;
-    if (on_device()) copy(&Arena::Flat::values, model, arena);
+    for (std::size_t f = 0; on_device() && f < arena.flats().size(); ++f) at::Tensor(arena.flats()[f].values).copy_(model.flats()[f].values);
     ranges.publish(options.first_step, next_meeting(options.first_step));
   }
 
@@ -136,17 +137,8 @@ struct AsyncStrategy::Impl {
     return {size, static_cast<int>(pieces_per_step), static_cast<int>(arena.buckets().size()), static_cast<int>(options.local_steps)};
   }
   bool on_device() const { return &model != &arena; }
-  static void copy(at::Tensor Arena::Flat::* which, const Arena& from, const Arena& to) {
-    const torch::NoGradGuard no_grad;
-    for (std::size_t f = 0; f < from.flats().size(); ++f) {
-      if ((from.flats()[f].*which).defined()) at::Tensor(to.flats()[f].*which).copy_(from.flats()[f].*which);
-    }
-  }
-  /// After each change of this rank's copy.
-  void show_model() const {
-    if (on_device()) copy(&Arena::Flat::values, arena, model);
-  }
-  StepPart part_of(const StepReport& report, double& start);
+  void show_model();
+  StepPart read_report(const StepReport& report, double& start);
   const std::vector<RangeScript>* repeat_recorded();
   std::int64_t next_meeting(std::int64_t step) const;
   std::optional<std::int64_t> claim();
@@ -248,22 +240,33 @@ void AsyncStrategy::begin_step(int backwards, double nominal_weight) {
   self.hooks.arm(backwards);
 }
 
+/// This rank's copy, which may have changed, is what the model computes on.
+void AsyncStrategy::Impl::show_model() {
+  if (!on_device() || shown == copies) return;
+  const torch::NoGradGuard no_grad;
+  for (std::size_t f = 0; f < arena.flats().size(); ++f) at::Tensor(model.flats()[f].values).copy_(arena.flats()[f].values);
+  shown = copies;
+}
+
 /// The gradients are then in the arena. On a device the host waits until they have been computed, from when on (`start`) it is communication.
-StepPart AsyncStrategy::Impl::part_of(const StepReport& report, double& start) {
-  const std::int64_t samples = piece_of(*current).size();
+StepPart AsyncStrategy::Impl::read_report(const StepReport& report, double& start) {
+  const std::int64_t samples = part_of(*current, part).size();
   if (!on_device()) {
     hooks.finish();
     return {report, samples, hooks.finite()};
   }
-  const StepPart read = read_part(report, samples, model, {}, [this] { hooks.finish(); }, clock, start);
-  if (read.finite) copy(&Arena::Flat::gradients, model, arena);
+  StepPart read = read_part(report, samples, model, {}, [this] { hooks.finish(); }, clock, start);
+  for (std::size_t f = 0; read.finite && f < arena.flats().size(); ++f) {
+    const at::Tensor& gradients = model.flats()[f].gradients;
+    if (gradients.defined()) at::Tensor(arena.flats()[f].gradients).copy_(gradients);
+  }
   return read;
 }
 
 StepFacts AsyncStrategy::finish_step(const StepReport& reported) {
   Impl& self = *impl_;
   double start = self.clock.seconds();
-  const StepPart computed = self.current ? self.part_of(reported, start) : StepPart{reported};
+  const StepPart computed = self.current ? self.read_report(reported, start) : StepPart{reported};
   const StepReport& report = computed.report;
   StepFacts facts;
   facts.alone = true;
@@ -282,6 +285,7 @@ StepFacts AsyncStrategy::finish_step(const StepReport& reported) {
     if (!facts.finite) return facts;
     if (!last) {
       self.local_step();
+      facts.exposed_seconds = self.clock.seconds() - start;
       return facts;
     }
     self.push(false);
@@ -289,8 +293,13 @@ StepFacts AsyncStrategy::finish_step(const StepReport& reported) {
   if (self.rank == 0) self.collect(0);
   facts.steps = self.book.take_finished(self.staleness);
   const auto spent = self.ranges.take_spent();
-  const double pushed = self.clock.seconds();
-  if (!self.next) self.meet(facts);
+  double pushed = self.clock.seconds();
+  if (!self.next) {
+    self.meet(facts);
+    const double met = self.clock.seconds();
+    self.show_model();
+    pushed += self.clock.seconds() - met;   // no waiting
+  }
   facts.bytes_sent = spent.bytes;
   facts.optimizer_seconds = spent.apply_seconds;
   facts.exposed_seconds = std::max(0.0, pushed - start - spent.wait_seconds - spent.apply_seconds);
@@ -330,8 +339,9 @@ void AsyncStrategy::Impl::local_step() {
     part == 0 ? earlier[f].copy_(gradients) : earlier[f].add_(gradients);
     at::Tensor(arena.flats()[f].values).narrow(0, 0, gradients.numel()).sub_(gradients, lr);   // frozen ones come last
   }
-  show_model();
   std::fill(copies.begin(), copies.end(), kOwn);
+  shown.clear();   // it has an older one of its own
+  show_model();
   counted = report;
   ++part;
   open = false;
@@ -375,7 +385,7 @@ void AsyncStrategy::Impl::push(bool left_out) {
                   .nominal_weight = nominal_weight};
   GradientTurn turn(ranges.here(), copies, push, turn_of);
   ranges.run(turn);
-  if (turn_of.reads) show_model();
+  show_model();
   open = false;
   part = 0;
   has_read = turn_of.reads;
@@ -449,7 +459,6 @@ void AsyncStrategy::Impl::meet(StepFacts& facts) {
   sending.clear();
   told.clear();
   ranges.fetch(copies);
-  show_model();
   facts.settled = true;
   stop = StopReason::none;
   save = false;

@@ -39,7 +39,8 @@ struct AsyncOptions {
   std::int64_t first_step = 0;        ///< where a resumed run goes on
   std::shared_ptr<NodeTeam> node;     ///< the ranks of a host share memory, in which the arena's gradients lie; null: there is one rank
   std::vector<std::string> hosts;     ///< one name per rank; empty: all are on one
-  /// On a device: what the model computes with, laid out as the arena. Gradients come from there, and values are copied there. Null: the arena itself.
+  /// On a device: what the model computes with, laid out as the arena. The run begins with its values, equal on all ranks, in place of the arena's;
+  /// from then on gradients come from there, and values go there. Null: the arena itself.
   Arena* model = nullptr;
   /// Something is due after so many steps that needs all ranks to hold the same. They also meet after each epoch.
   std::function<bool(std::int64_t steps)> meet_after;

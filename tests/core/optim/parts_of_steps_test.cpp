@@ -178,25 +178,59 @@ TEST(UpdateCopy, GetsWhatTheValuesThenAreAndChangesNothing) {
   }
 }
 
-TEST(SgdPart, HasTheSameBitsWhereItsCopyGoesPastTheCaches) {
+/// Beyond what caches hold, on two threads, a range at once and piece by piece.
+TEST(UpdateCopy, OfALargeModelIsTheSameOnAnyThreadsAndInAnyPieces) {
+  constexpr std::int64_t kElements = (33 << 20) / 4, kPiece = 65536;
+  const int threads = at::get_num_threads();
+  const auto stepped = [&](int num_threads, std::int64_t piece) {
+    at::set_num_threads(num_threads);
+    torch::manual_seed(4);
+    const at::Tensor parameter = torch::randn({kElements}).requires_grad_(true);
+    Arena arena({{"p", parameter}}, {});
+    const auto optimizer = make_optimizer(sgd(0.9, 0, false, 0.1), arena);
+    at::Tensor(arena.flats()[0].gradients).normal_();
+    const at::Tensor copy = torch::zeros_like(arena.flats()[0].values);
+    for (int step = 1; step <= 2; ++step) {
+      for (std::int64_t begin = 0; begin < kElements; begin += piece) {
+        const Range range{0, begin, std::min(kElements, begin + piece)};
+        const at::Tensor to = copy.narrow(0, begin, range.size());
+        optimizer->step(range, 0, {.lr = 0.1, .number = step / 2.0, .grad_scale = 2, .fraction = 0.5, .copy = &to});
+      }
+    }
+    EXPECT_TRUE(torch::equal(copy, arena.flats()[0].values));
+    at::set_num_threads(threads);
+    return copy;
+  };
+  const at::Tensor whole = stepped(1, kElements);
+  EXPECT_TRUE(torch::equal(stepped(2, kElements), whole));
+  EXPECT_TRUE(torch::equal(stepped(2, kPiece), whole));
+}
+
+template <typename T>
+class SgdPartOf : public testing::Test {};
+using Floats = testing::Types<float, double>;
+TYPED_TEST_SUITE(SgdPartOf, Floats, );
+
+TYPED_TEST(SgdPartOf, ElementsHasTheSameBitsWhereItsCopyGoesPastTheCaches) {
+  const auto type = c10::CppTypeToScalarType<TypeParam>::value;
   const SgdPart part{.scale = 0.3, .decay = 0.1, .now = 0.2, .carry = 0.4, .keep = 0.8, .take = 0.5};
   for (const std::int64_t count : {1, 1024, 5003}) {
     for (const bool with_momentum : {false, true}) {
       for (const std::int64_t unaligned : {0, 1}) {
         SCOPED_TRACE(fmt::format("{} {} {}", count, with_momentum, unaligned));
-        const at::Tensor gradients = torch::randn(count), start = torch::randn({2, count}), here = start.clone(), past = start.clone();
-        const at::Tensor copy = torch::zeros(count), past_copy = torch::zeros(count + unaligned + 1);
-        const auto step = [&](const at::Tensor& state, float* to, bool past_caches) {
-          float* const values = state.data_ptr<float>();
-          part.step(values, with_momentum ? values + count : nullptr, gradients.data_ptr<float>(), to, count, past_caches);
+        const at::Tensor gradients = torch::randn(count, type), start = torch::randn({2, count}, type), here = start.clone(), past = start.clone();
+        const at::Tensor copy = torch::zeros(count, type), past_copy = torch::zeros(count + unaligned + 1, type);
+        const auto step = [&](const at::Tensor& state, TypeParam* to, bool past_caches) {
+          auto* const values = state.data_ptr<TypeParam>();
+          part.step(SgdPart::Arrays<TypeParam>{values, gradients.const_data_ptr<TypeParam>(), with_momentum ? values + count : nullptr, to}, count, past_caches);
         };
-        step(here, copy.data_ptr<float>(), false);
-        step(past, past_copy.data_ptr<float>() + unaligned, true);
+        step(here, copy.data_ptr<TypeParam>(), false);
+        step(past, past_copy.data_ptr<TypeParam>() + unaligned, true);
         EXPECT_TRUE(torch::equal(here, past));
         EXPECT_FALSE(torch::equal(here[0], start[0]));
         EXPECT_TRUE(torch::equal(copy, here[0]));
         EXPECT_TRUE(torch::equal(past_copy.narrow(0, unaligned, count), here[0]));
-        EXPECT_EQ(past_copy[unaligned + count].item<float>(), 0) << "wrote past the end";
+        EXPECT_EQ(past_copy[unaligned + count].template item<TypeParam>(), 0) << "wrote past the end";
       }
     }
   }
