@@ -79,7 +79,8 @@ TEST_F(AsyncDeviceTest, WhatIsNotFiniteThereMovesNothing) {
     }
     EXPECT_TRUE(outcomes[1].bits == outcomes[0].bits) << next;
     EXPECT_EQ(outcomes[1].warnings(), outcomes[0].warnings());
-    if (next == "skip" || world_.rank() == world_.size() - 1) EXPECT_THAT(outcomes[1].warnings(), testing::Not(testing::IsEmpty()));
+    const bool is_told = next == "skip" || world_.rank() == world_.size() - 1;
+    EXPECT_EQ(outcomes[1].warnings().empty(), !is_told) << next;
     EXPECT_TRUE(std::isfinite(outcomes[1].result.test.loss));
   }
 }

@@ -292,7 +292,7 @@ class AheadTest : public DeviceTest {
       EXPECT_EQ(one.accuracy, other.accuracy);
       EXPECT_EQ(one.lr, other.lr);
       ASSERT_EQ(one.gradient_norm.has_value(), other.gradient_norm.has_value());
-      if (other.gradient_norm) EXPECT_NEAR(*one.gradient_norm, *other.gradient_norm, rounding);
+      EXPECT_NEAR(one.gradient_norm.value_or(0), other.gradient_norm.value_or(0), rounding);
     }
   }
 };

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -14,6 +15,7 @@
 #include <set>
 #include <sstream>
 #include <thread>
+#include <utility>
 
 #define BOOST_PROCESS_USE_STD_FS
 #include <boost/process/args.hpp>
@@ -48,14 +50,19 @@ void detach(pid_t parent) {
   if (::getppid() != parent) ::_exit(1);   // it has died before it could be watched
 }
 
-/// Processes of a session that are not yet dead.
-std::vector<int> members(int session) {
-  std::vector<int> result;
+struct Process {
+  int pid = 0, parent = 0, session = 0;
+  char state = 0;
+  bool is_dead() const { return state == 'Z' || state == 'X'; }
+};
+
+std::vector<Process> all_processes() {
+  std::vector<Process> result;
   std::error_code error;
   for (fs::directory_iterator it("/proc", error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
-    int pid = 0;
-    const auto [rest, failed] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    Process process;
+    const auto [rest, failed] = std::from_chars(name.data(), name.data() + name.size(), process.pid);
     if (failed != std::errc() || rest != name.data() + name.size()) continue;
     std::ifstream in(it->path() / "stat");
     std::string text;
@@ -63,10 +70,18 @@ std::vector<int> members(int session) {
     const auto after_name = text.rfind(')');   // a command's name may hold anything
     if (after_name == text.npos) continue;
     std::istringstream fields(text.substr(after_name + 1));
-    char state = 0;
-    int parent = 0, group = 0, of = 0;
-    fields >> state >> parent >> group >> of;
-    if (of == session && state != 'Z' && state != 'X') result.push_back(pid);
+    int group = 0;
+    fields >> process.state >> process.parent >> group >> process.session;
+    result.push_back(process);
+  }
+  return result;
+}
+
+/// Processes of a session that are not yet dead.
+std::vector<int> members(int session) {
+  std::vector<int> result;
+  for (const Process& process : all_processes()) {
+    if (process.session == session && !process.is_dead()) result.push_back(process.pid);
   }
   return result;
 }
@@ -108,6 +123,16 @@ std::optional<int> ProcessTree::exit_code() {
     exit_code_ = static_cast<int>(ExitCode::internal);   // buried by somebody else
   }
   return exit_code_;
+}
+
+bool ProcessTree::is_stuck(double now) {
+  const std::vector<Process> all = all_processes();
+  const auto command = std::find_if(all.begin(), all.end(), [&](const Process& each) { return each.pid == pid_; });
+  const auto dead = std::find_if(all.begin(), all.end(), [&](const Process& each) { return each.parent == pid_ && each.is_dead(); });
+  const bool may_notice = command != all.end() && !command->is_dead() && command->state != 'T' && command->state != 't';
+  const int unnoticed = may_notice && dead != all.end() ? dead->pid : 0;
+  if (unnoticed != std::exchange(unnoticed_, unnoticed)) unnoticed_since_ = now;
+  return unnoticed_ != 0 && now - unnoticed_since_ >= kPatienceSeconds;
 }
 
 void ProcessTree::signal(int number) noexcept {

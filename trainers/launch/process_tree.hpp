@@ -24,6 +24,9 @@ class ProcessTree {
   int pid() const { return pid_; }
   /// How the command itself ended: its exit code, or 128 plus the signal's number; nullopt while it runs. Never blocks.
   std::optional<int> exit_code();
+  /// For half a minute, by `now` of the calls (seconds, any steady clock), the command has not noticed that a process which it started has
+  /// ended: Open MPI's mpirun may lock up while it ends itself (a mutex in PMIx_server_finalize), and would never return. Not while it is stopped.
+  bool is_stuck(double now);
   /// To the command alone.
   void signal(int number) noexcept;
   /// SIGKILL to everything, until nothing is left or half a minute has passed: a process that waits for a dead disk cannot be killed. Returns
@@ -33,6 +36,8 @@ class ProcessTree {
  private:
   int pid_ = -1;
   std::optional<int> exit_code_;
+  int unnoticed_ = 0;           // a child of the command that is dead ...
+  double unnoticed_since_ = 0;  // ... at least so long
   bool gone_ = false;   // with all that it started: its number may be another's by now
 };
 

@@ -33,6 +33,7 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 
 constexpr int kFailuresOfACheckpoint = 2;
+constexpr double kLookSeconds = 10;      // at least so often at what mpirun does
 constexpr double kAskAgainSeconds = 1;   // a request may come when mpirun has not yet started the ranks
 
 /// One line of a run's attempts.jsonl.
@@ -183,13 +184,15 @@ int Supervisor::wait_for(ProcessTree& tree) {
   double asked_at = -kAskAgainSeconds;
   while (!tree.exit_code()) {
     const double before = Clock::steady().seconds();
-    if (const auto number = inbox_.next(asked_ ? std::min(kAskAgainSeconds, deadline_ - before) : 60)) take_signal(*number);
+    if (const auto number = inbox_.next(asked_ ? std::min(kAskAgainSeconds, deadline_ - before) : kLookSeconds)) take_signal(*number);
     const double now = Clock::steady().seconds();
     if (asked_ && now - asked_at >= kAskAgainSeconds) {
       tree.signal(SIGUSR1);
       asked_at = now;
     }
-    if (now_ || (asked_ && now >= deadline_)) tree.kill();
+    const bool stuck = tree.is_stuck(now);
+    if (stuck) log::warn("mpirun has not noticed for half a minute that a rank has ended, and is killed");
+    if (stuck || now_ || (asked_ && now >= deadline_)) tree.kill();
   }
   return *tree.exit_code();
 }

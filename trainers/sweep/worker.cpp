@@ -104,6 +104,7 @@ Outcome Worker::watch(const ClaimedJob& work) {
         if (asked_at == 0) asked_at = now();
         if (now() - asked_at > kGraceSeconds) tree.kill();
       }
+      if (tree.is_stuck(now())) tree.kill();   // mpirun, when its ranks have ended
       if (now() - slept_at > sweep_.run.lease_seconds / 2 && !folder_.store().holds(work.claim)) tree.kill();   // it was frozen
       beat();
       if (sweep_.run.timeout_seconds && now() - start > *sweep_.run.timeout_seconds) {
