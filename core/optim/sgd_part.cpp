@@ -13,6 +13,7 @@
 namespace tugline {
 namespace {
 
+constexpr std::size_t kLine = 64;       // bytes of memory that move at once
 constexpr std::int64_t kBlock = 1024;   // elements: what is copied is in the first-level cache
 
 template <typename T>
@@ -43,7 +44,6 @@ template <typename T>
 /// What does not come into the caches need not be fetched to be overwritten. Meanwhile as much is fetched of what comes `next`.
 template <typename T>
 void copy_past_caches(T* to, const T* from, std::size_t bytes, const Arrays<T>& next) {
-  constexpr std::size_t kLine = 64;
   if (reinterpret_cast<std::uintptr_t>(to) % kLine != 0 || bytes % kLine != 0) {
     std::memcpy(to, from, bytes);
     return;
@@ -87,8 +87,10 @@ void step_block_here(const SgdPart& part, const Arrays<T>& arrays, std::int64_t 
 template <typename T>
 void step_blocks(const SgdPart& part, const Arrays<T>& arrays, std::int64_t count, bool past_caches) {
   if (arrays.copy == nullptr || !past_caches) return step_block_here(part, arrays, count);
-  for (std::int64_t begin = 0, end; begin < count; begin = end) {
-    end = std::min(count, begin + kBlock);
+  const auto past_line = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(arrays.copy) % kLine / sizeof(T));
+  std::int64_t end = past_line == 0 ? 0 : static_cast<std::int64_t>(kLine / sizeof(T)) - past_line;   // of a first block; lines are whole from there on
+  for (std::int64_t begin = 0; begin < count; begin = end) {
+    end = std::min(count, begin == 0 && end > 0 ? end : begin + kBlock);
     Arrays<T> block = arrays.at(begin);
     T* const copy = std::exchange(block.copy, nullptr);
     step_block_here(part, block, end - begin);

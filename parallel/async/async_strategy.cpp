@@ -284,8 +284,11 @@ StepFacts AsyncStrategy::finish_step(const StepReport& reported) {
     if (!std::isfinite(report.loss_sum)) facts.nonfinite_rank = self.rank;
     if (!facts.finite) return facts;
     if (!last) {
+      const double begun = self.clock.seconds();
       self.local_step();
-      facts.exposed_seconds = self.clock.seconds() - start;
+      facts.optimizer_seconds = self.clock.seconds() - begun;
+      self.show_model();
+      facts.exposed_seconds = self.clock.seconds() - start - facts.optimizer_seconds;
       return facts;
     }
     self.push(false);
@@ -340,8 +343,7 @@ void AsyncStrategy::Impl::local_step() {
     at::Tensor(arena.flats()[f].values).narrow(0, 0, gradients.numel()).sub_(gradients, lr);   // frozen ones come last
   }
   std::fill(copies.begin(), copies.end(), kOwn);
-  shown.clear();   // it has an older one of its own
-  show_model();
+  shown.clear();   // what the model has is of its own too, and older
   counted = report;
   ++part;
   open = false;

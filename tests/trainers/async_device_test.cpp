@@ -36,8 +36,8 @@ TEST_F(AsyncDeviceTest, ABoundOfZeroHasTheBitsOfTheHostAlsoAfterMovingInBetween)
   config_.parallel.async.staleness = 0;
   config_.optim.clip_norm = 0.5;
   config_.train.epochs = 6;
-  config_.data.batch = 2 * world_.size();
-  for (const auto& [optimizer, local_steps] : {std::pair("sgd", 1), std::pair("adamw", 1), std::pair("sgd", 2)}) {
+  config_.data.batch = 3 * world_.size();
+  for (const auto& [optimizer, local_steps] : {std::pair("sgd", 1), std::pair("adamw", 1), std::pair("sgd", 3)}) {
     config_.optim.name = optimizer;
     config_.parallel.async.local_steps = local_steps;
     const std::string name = fmt::format("{}-{}", optimizer, local_steps);
@@ -68,6 +68,8 @@ TEST_F(AsyncDeviceTest, ARecordIsMadeAgainOnTheOtherKindOfMemory) {
 
 TEST_F(AsyncDeviceTest, WhatIsNotFiniteThereMovesNothing) {
   config_.parallel.async.staleness = 0;
+  config_.parallel.async.local_steps = 3;
+  config_.data.batch = 3 * world_.size();
   for (const std::string next : {"skip", "retry"}) {
     config_.train.nonfinite = next;
     std::vector<Outcome> outcomes;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Updates that are part of a step (Update::fraction).
 #include <cmath>
+#include <mutex>
+#include <set>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "tugline/core/optim/on_threads.hpp"
 #include "tugline/core/optim/sgd_part.hpp"
 #include "tugline/tests/core/optim/pair.hpp"
 
@@ -204,6 +207,28 @@ TEST(UpdateCopy, OfALargeModelIsTheSameOnAnyThreadsAndInAnyPieces) {
   const at::Tensor whole = stepped(1, kElements);
   EXPECT_TRUE(torch::equal(stepped(2, kElements), whole));
   EXPECT_TRUE(torch::equal(stepped(2, kPiece), whole));
+}
+
+TEST(OnThreads, EachTakesASlice) {
+  const int threads = at::get_num_threads();
+  const auto slices_of = [](const at::Tensor& flat) {
+    std::mutex mutex;
+    std::set<std::pair<std::int64_t, std::int64_t>> slices;
+    on_threads(flat, 100, [&](std::int64_t begin, std::int64_t end) {
+      const std::scoped_lock lock(mutex);
+      slices.emplace(begin, end);
+    });
+    return slices;
+  };
+  using Slices = std::set<std::pair<std::int64_t, std::int64_t>>;
+  at::set_num_threads(2);
+  EXPECT_EQ(slices_of(torch::zeros(300)), (Slices{{0, 150}, {150, 300}}));
+  EXPECT_EQ(slices_of(torch::zeros(500, at::kDouble).narrow(0, 100, 300)), (Slices{{0, 150}, {150, 300}}));
+  EXPECT_EQ(slices_of(torch::zeros(199)), (Slices{{0, 199}}));
+  EXPECT_EQ(slices_of(torch::zeros(0)), (Slices{{0, 0}}));
+  at::set_num_threads(1);
+  EXPECT_EQ(slices_of(torch::zeros(300)), (Slices{{0, 300}}));
+  at::set_num_threads(threads);
 }
 
 template <typename T>
