@@ -94,6 +94,7 @@ struct AsyncStrategy::Impl {
   std::int64_t part = 0;                       // of the current one: this is computed
   bool open = false;                           // and has neither been counted nor left out
   bool has_read = false;                       // what the current or next one is computed on
+  double read_seconds = 0;                     // before the current one, which no push did
   bool over = false;                           // all steps are done and all ranks have met
   std::vector<std::uint32_t> copies;           // per range: the version that this rank has
   std::vector<std::uint32_t> shown;            // on a device: the versions that the model has
@@ -232,7 +233,9 @@ std::optional<Piece> AsyncStrategy::upcoming(const Piece& /*piece*/) const {
 void AsyncStrategy::begin_step(int backwards, double nominal_weight) {
   Impl& self = *impl_;
   if (!self.current) return;
+  const double begun = self.clock.seconds();
   if (!self.has_read) self.read();
+  self.read_seconds += self.clock.seconds() - begun;
   self.open = true;
   if (self.part == 0) self.computed_on = self.copies;
   self.nominal_weight = nominal_weight;
@@ -305,8 +308,12 @@ StepFacts AsyncStrategy::finish_step(const StepReport& reported) {
   }
   facts.bytes_sent = spent.bytes;
   facts.optimizer_seconds = spent.apply_seconds;
-  facts.exposed_seconds = std::max(0.0, pushed - start - spent.wait_seconds - spent.apply_seconds);
+  facts.exposed_seconds = std::max(0.0, std::exchange(self.read_seconds, 0) + pushed - start - spent.wait_seconds - spent.apply_seconds);
   facts.wait_seconds = spent.wait_seconds + self.clock.seconds() - pushed;
+  if (self.rank >= self.workers) {   // its thread serves while it waits
+    facts.optimizer_seconds += spent.serve_seconds;
+    facts.wait_seconds -= spent.serve_seconds;
+  }
   self.waited += facts.wait_seconds;
   return facts;
 }

@@ -156,7 +156,7 @@ void SharedRanges::apply(int range, const RangeUpdate& update, bool brings) {
   }
   raise(place(static_cast<std::size_t>(range) + 1).applied, update.version);
   const std::scoped_lock lock(mutex_);
-  spent_.apply_seconds += clock_.seconds() - start;
+  (std::this_thread::get_id() == own_thread_ ? spent_.apply_seconds : spent_.serve_seconds) += clock_.seconds() - start;
   if (brings) spent_.bytes += std::ssize(values(range));
 }
 

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "tugline/core/clock.hpp"
@@ -64,9 +65,10 @@ class SharedRanges final : public RangeAccess {
   /// Keeps what far workers' gradients are received into alive.
   std::vector<std::shared_ptr<void>> inboxes() const { return inboxes_; }
 
-  /// Since the last call, by both threads.
+  /// Since the last call.
   struct Spent {
-    double wait_seconds = 0, apply_seconds = 0;
+    double wait_seconds = 0, apply_seconds = 0;   ///< by the thread that made this
+    double serve_seconds = 0;                     ///< applying by another, which serves other hosts meanwhile
     std::int64_t bytes = 0;   ///< that came from other ranks' memory or went to common memory
   };
   Spent take_spent();
@@ -104,6 +106,7 @@ class SharedRanges final : public RangeAccess {
   std::vector<std::shared_ptr<void>> inboxes_;        // per flat: of workers on other hosts
   std::mutex mutex_;
   Spent spent_;                                       // under the mutex
+  const std::thread::id own_thread_ = std::this_thread::get_id();
 };
 
 }  // namespace tugline
