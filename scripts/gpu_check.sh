@@ -114,10 +114,10 @@ promises() {   # RANKS
   [ $code = 0 ] && ! grep -q "^skipped" "$work/promises"
 }
 # The middle one of three in turn: Tugline's step, and DDP's over NCCL where there is one.
-steps() {   # RANKS CASE
+steps() {   # RANKS CASE [--graphs]
   local turn ours=() theirs=()
   for turn in 1 2 3; do
-    ours+=("$(ranks_of "$1" "$bench" --ours --device cuda "$2")") || return 1
+    ours+=("$(ranks_of "$1" "$bench" --ours --device cuda "${@:2}")") || return 1
     [ -z "$peer" ] || theirs+=("$(ddp "$1" "$2")") || return 1
     echo "turn $turn: ${ours[*]} against ${theirs[*]:-nothing}"
   done
@@ -162,6 +162,8 @@ for optimizer in sgd adamw adagrad; do
   check "training with $optimizer, the host eight steps ahead" \
     same_training "$devices" 2 train.epochs=4 train.read_every=8 optim.clip_norm=1 "optim.name=$optimizer" optim.lr=0.002
 done
+check "training with recorded passes" same_training "$devices" 2 train.epochs=4 train.cuda_graphs=true model.dropout=0.2
+check "recorded passes, the host eight steps ahead" same_training "$devices" 2 train.epochs=4 train.cuda_graphs=true train.read_every=8
 check "local rounds on $devices device(s)" same_training "$devices" 2 train.epochs=4 parallel.strategy=local parallel.local.steps=8
 check "asynchronous ranks on $devices device(s), whole steps" same_training "$devices" 2 train.epochs=4 parallel.strategy=async parallel.async.staleness=0
 check "asynchronous ranks on $devices device(s), pieces" same_updates "$devices"
@@ -173,6 +175,7 @@ check "a checkpoint of the CPU goes on on a device" moved cpu cuda
 for ranks in $(seq "$devices"); do
   for case in mlp-64 mlp-256 convnet-64 convnet-256 transformer-16; do
     check "step of $case on $ranks device(s)" steps "$ranks" "$case"
+    check "step of $case on $ranks device(s), recorded" steps "$ranks" "$case" --graphs
   done
 done
 for case in mlp-64-adamw transformer-16-adamw; do check "memory of $case on $devices device(s)" memory "$devices" "$case"; done

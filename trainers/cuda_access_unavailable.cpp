@@ -4,6 +4,6 @@
 namespace tugline {
 
 /// Says in one sentence that this build is without CUDA.
-DeviceAccess cuda_access() { return {make_cuda_device_api(), nullptr}; }
+DeviceAccess cuda_access() { return {make_cuda_device_api(), nullptr, nullptr}; }
 
 }  // namespace tugline

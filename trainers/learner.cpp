@@ -101,6 +101,7 @@ Learner::Learner(const RunConfig& config, const ModelRegistry& models, const Sam
   agree(world.control(), [&] { device_ = device_from(config.train.device, world.local_rank()); });
   if (device_.is_cuda()) allow_tf32(config.train.tf32);
   channel_ = make_device_channel(world, config.parallel, device_);
+  if (config.train.cuda_graphs && !device_.is_cpu()) graphs_.emplace(device_, [this](const Batch& there) { return sums_of(there); });
   copy_ = BatchCopy(device_);
   agree(world.control(), [&] {
     model_ = models.build(config.model, spec, config.seed);
@@ -252,22 +253,27 @@ void Learner::compute_gradients(const Batch& batch, double nominal_weight, std::
   seed_dropout(dropout_seed, device_);
   model_->train();
   const Batch there = to_device(batch);
-  const auto [output, loss] = [&] {
-    const TraceRange range("forward");
-    const at::Tensor result = forward(there.input);
-    return std::pair(result, task_->loss(result, there.target));
-  }();
-  {
+  std::optional<PassSums> sums = graphs_ ? graphs_->run(there, nominal_weight, *parameters_) : std::nullopt;
+  if (!sums) {
+    sums = sums_of(there);
     const TraceRange range("backward");
-    (loss / nominal_weight).backward();
+    (sums->loss / nominal_weight).backward();
   }
   torch::NoGradGuard no_grad;
-  const at::Tensor correct = task_->has_accuracy() ? task_->correct(output, there.target) : at::Tensor();
   report.weight = task_->weight(batch.target);
-  report.counted = correct.defined() ? task_->counted(batch.target) : 0;
-  if (late != nullptr) return late->add(loss, correct);
-  report.loss_sum = loss.item<double>();
-  report.correct = correct.defined() ? correct.item<double>() : 0;
+  report.counted = sums->correct.defined() ? task_->counted(batch.target) : 0;
+  if (late != nullptr) return late->add(sums->loss, sums->correct);
+  report.loss_sum = sums->loss.item<double>();
+  report.correct = sums->correct.defined() ? sums->correct.item<double>() : 0;
+}
+
+PassSums Learner::sums_of(const Batch& there) {
+  const TraceRange range("forward");
+  const at::Tensor output = forward(there.input);
+  PassSums sums{task_->loss(output, there.target), {}};
+  const torch::NoGradGuard no_grad;
+  if (task_->has_accuracy()) sums.correct = task_->correct(output, there.target);
+  return sums;
 }
 
 EvalSums Learner::evaluate(const Batch& batch) {

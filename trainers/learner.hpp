@@ -17,6 +17,7 @@
 #include "tugline/parallel/watchdog/heartbeat.hpp"
 #include "tugline/trainers/batch_copy.hpp"
 #include "tugline/trainers/loss_scale.hpp"
+#include "tugline/trainers/pass_graphs.hpp"
 
 namespace tugline {
 
@@ -91,6 +92,7 @@ class Learner {
  private:
   std::int64_t pass_size(const Piece& piece) const;
   void compute_gradients(const Batch& batch, double nominal_weight, std::uint64_t dropout_seed, StepReport& report, LateReport* late);
+  PassSums sums_of(const Batch& there);
   void make_arenas(const RunConfig& config, World& world, ParameterCopies copies);
 
   std::uint64_t seed_;
@@ -107,6 +109,7 @@ class Learner {
   bool goes_ahead_;                          // of its device, which may be at a step before
   ExchangeOptions exchange_;
   Heartbeat heartbeat_;
+  std::optional<PassGraphs> graphs_;
   std::shared_ptr<Model> model_;
   std::unique_ptr<Task> task_;
   std::shared_ptr<NodeTeam> node_;

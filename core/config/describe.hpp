@@ -24,7 +24,7 @@ BOOST_DESCRIBE_STRUCT(OptimConfig, (),
                        decay_bias_and_norm, lr_scale, base_batch, clip_norm, clip_value, groups, schedule))
 BOOST_DESCRIBE_STRUCT(EarlyStopConfig, (), (metric, patience, min_delta))
 BOOST_DESCRIBE_STRUCT(TrainConfig, (),
-                      (epochs, steps, init_from, max_minutes, micro_batch, eval_every, eval_unit, eval_batch, precision, device, tf32, read_every, channels_last,
+                      (epochs, steps, init_from, max_minutes, micro_batch, eval_every, eval_unit, eval_batch, precision, device, tf32, cuda_graphs, read_every, channels_last,
                        stop_signals, nonfinite, spike_factor, early_stop))
 BOOST_DESCRIBE_STRUCT(CheckpointConfig, (), (every_steps, every_epochs, every_minutes, keep_last, keep_best, slice_mib, on_error, best_metric))
 BOOST_DESCRIBE_STRUCT(BalanceConfig, (),

@@ -130,6 +130,7 @@ struct TrainConfig {
   std::string precision = "float32"; // float32 | float64 | bf16 | fp16
   std::string device = "cpu";        // cpu | cuda
   bool tf32 = false;                 // on cuda: products of float32 are of factors rounded to TF32
+  bool cuda_graphs = false;          // a device is told forward and backward once for each shape of batch
   std::int64_t read_every = 1;       // steps after which the host reads what a device has computed
   bool channels_last = false;
   std::vector<std::string> stop_signals;   // beside USR1, TERM and INT

@@ -117,6 +117,7 @@ const std::vector<Note>& notes() {
        one_of("float32", "float64", "bf16", "fp16")},
       {"train.device", "where a rank computes; cuda: the device with the rank's number on its host, in a build with CUDA", "", one_of("cpu", "cuda")},
       {"train.tf32", "on cuda: float32 products, of matrices and convolutions, are of factors rounded to 10 bits; faster", "", {}},
+      {"train.cuda_graphs", "repeat forward and backward as a CUDA graph, recorded for each shape of batch (docs/gpus.md)", "", {}},
       {"train.read_every", "steps whose losses the host reads together; until then it is ahead of its device (docs/gpus.md)", "steps", within(1, 1000)},
       {"train.channels_last", "keep images and convolution weights channels last", "", {}},
       {"train.stop_signals", "signals that mean save and stop, beside USR1, TERM and INT", "",

@@ -128,6 +128,9 @@ void check_device(const RunConfig& run, Conflicts& out) {
   };
   if (parallel.shards > 0) refuse("parallel.shards", "0");
   if (parallel.wire != "float32") refuse("parallel.wire", "float32");
+  if (run.train.cuda_graphs && run.model.batch_norm == "sync") {
+    out.push_back({{"train.cuda_graphs", "model.batch_norm"}, "train.cuda_graphs records passes, and model.batch_norm sync waits for other ranks within one: use local, or model.norm group"});
+  }
   if (run.train.read_every == 1) return;
   const auto must_read = [&](const std::string& key, const std::string& why) {
     out.push_back({{"train.read_every", key}, fmt::format("train.read_every {}: {}; use 1", run.train.read_every, why)});

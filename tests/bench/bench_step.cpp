@@ -3,8 +3,8 @@
 //   mpirun -n 2 bench_step [--quick] [CASE...]
 //   mpirun -n 2 bench_step --ours [--short] [--bfloat16] mlp-64
 //                                              prints milliseconds per step of Tugline's loop alone, for scripts/bench/ddp.sh and hosts.sh
-//   mpirun -n 2 bench_step --device cuda [--memory] mlp-64
-//                                              the same on GPUs, a rank each; or a JSON object per rank: bytes that the arena, the optimizer
+//   mpirun -n 2 bench_step --device cuda [--graphs] [--memory] mlp-64
+//                                              the same on GPUs, a rank each (train.cuda_graphs); or a JSON object per rank: bytes that the arena, the optimizer
 //                                              and the model's buffers need there, and bytes that are allocated at rest and at most
 //   mpirun -n 2 bench_step --shards mlp-256    what parallel.shards: 4 costs
 //   mpirun -n 2 bench_step --overlap mlp-256   a step against the longer of its computation and its communication, for a slow link
@@ -210,12 +210,12 @@ void check(World& world, TuglineLoop& ours, TorchLoop& torch_loop, FlatLoop& fla
   }
 }
 
-RunConfig config_of(World& world, const Case& c, const std::string& wire, int shards, const std::string& device = "cpu") {
+RunConfig config_of(World& world, const Case& c, const std::string& wire, int shards, const std::string& train = "device: cpu") {
   const std::string optim = c.optimizer == "sgd" ? "{name: sgd, lr: 0.01, momentum: 0.9}" : "{name: adamw, lr: 0.001, weight_decay: 0}";
   return parse_config(fmt::format("data: {{name: synthetic, batch: {}}}\ntask: {{name: {}}}\nmodel: {}\noptim: {}\n"
-                                  "parallel: {{wire: {}, shards: {}}}\ntrain: {{device: '{}'}}\n",
+                                  "parallel: {{wire: {}, shards: {}}}\ntrain: {{{}}}\n",
                                   c.batch_per_rank * world.size(), c.input == "tokens" ? "language_model" : "classification", c.model,
-                                  optim, wire, shards, device), c.title());
+                                  optim, wire, shards, train), c.title());
 }
 
 std::shared_ptr<BenchData> data_for(World& world, const Case& c) {
@@ -337,8 +337,8 @@ double milliseconds_of_ours(World& world, const Case& c, bool brief, const std::
   return median_milliseconds(world, loops.ours, brief);
 }
 
-double milliseconds_on(const std::string& device, World& world, const Case& c, bool brief) {
-  TuglineLoop loop(world, config_of(world, c, "float32", 0, device), data_for(world, c));
+double milliseconds_of_device(const std::string& train, World& world, const Case& c, bool brief) {
+  TuglineLoop loop(world, config_of(world, c, "float32", 0, train), data_for(world, c));
   return median_milliseconds(world, loop, brief);
 }
 
@@ -359,8 +359,8 @@ std::int64_t expected_bytes(Learner& learner) {
 }
 
 /// By LibTorch's allocator, in which all tensors lie.
-void print_memory(const std::string& device, World& world, const Case& c) {
-  TuglineLoop loop(world, config_of(world, c, "float32", 0, device), data_for(world, c));
+void print_memory(const std::string& train, World& world, const Case& c) {
+  TuglineLoop loop(world, config_of(world, c, "float32", 0, train), data_for(world, c));
   const auto allocated = [index = loop.learner().device().index()] {
     return at::accelerator::getDeviceStats(index).allocated_bytes[0];   // of all pools
   };
@@ -394,11 +394,13 @@ int main(int argc, char** argv) {
   const bool shards = std::erase(arguments, "--shards") > 0;
   const bool overlap = std::erase(arguments, "--overlap") > 0;
   const bool memory = std::erase(arguments, "--memory") > 0;
+  const bool graphs = std::erase(arguments, "--graphs") > 0;
   std::string device = "cpu";
   if (const auto option = std::find(arguments.begin(), arguments.end(), "--device"); option != arguments.end() && option + 1 != arguments.end()) {
     device = option[1];
     arguments.erase(option, option + 2);
   }
+  const std::string train = fmt::format("device: '{}', cuda_graphs: {}", device, graphs);
   try {
     for (const Case& c : cases()) {
       if (!arguments.empty() && std::find(arguments.begin(), arguments.end(), c.title()) == arguments.end()) continue;
@@ -411,14 +413,14 @@ int main(int argc, char** argv) {
         continue;
       }
       if (memory) {
-        print_memory(device, world, c);
+        print_memory(train, world, c);
         continue;
       }
       if (!only_ours && device == "cpu") {
         run_case(world, c, quick ? 5 : 30);
         continue;
       }
-      const double milliseconds = device == "cpu" ? milliseconds_of_ours(world, c, brief, wire) : milliseconds_on(device, world, c, brief);
+      const double milliseconds = device == "cpu" ? milliseconds_of_ours(world, c, brief, wire) : milliseconds_of_device(train, world, c, brief);
       if (world.rank() == 0) std::cout << milliseconds << std::endl;
     }
   } catch (const tugline::AgreedError& error) {

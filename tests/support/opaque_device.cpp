@@ -234,7 +234,35 @@ at::Tensor copy_now(const at::Tensor& from, const at::Tensor& to) {
   OpaqueMemory::get().open_for(from.const_data_ptr(), to.const_data_ptr(), [&] { on_host(to).copy_(on_host(from)); });
   return to;
 }
+
+/// What has been done while a graph was recorded, to be done again. It is done then too, for the shapes of what it makes; then all that has been
+/// written is as before.
+struct Recording {
+  void note_written(const at::Tensor& tensor) {
+    const at::Tensor before = at::empty_like(on_host(tensor));
+    copy_now(tensor, before);
+    written.emplace_back(tensor, before);
+  }
+  void take_back() {
+    for (auto each = written.rbegin(); each != written.rend(); ++each) copy_now(each->second, each->first);
+    written.clear();
+  }
+  std::vector<std::function<void()>> work;
+  std::vector<std::pair<at::Tensor, at::Tensor>> written;   // and on the host, what was there
+};
+std::atomic<Recording*> s_recording{nullptr};   // backward is on a thread of its own
+
+struct InOperator {
+  bool outer = std::exchange(t_in_operator, true);
+  ~InOperator() { t_in_operator = outer; }
+};
+
 at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool non_blocking) {
+  if (Recording* const recording = t_in_operator ? nullptr : s_recording.load()) {
+    TORCH_CHECK(from.device() == to.device(), "a copy from or to the host is recorded");
+    recording->note_written(to);
+    recording->work.push_back([from, to] { copy_now(from, to); });
+  }
   if (non_blocking && t_stream == kSecond && from.is_pinned()) {
     LateCopies& late = LateCopies::get();
     const std::scoped_lock lock(late.mutex);
@@ -277,19 +305,79 @@ class OpaqueApi final : public DeviceDouble {
   }
 };
 
-const bool kProvided = [] {
-  provide_device_access(kDevice.type(), [] { return DeviceAccess{std::make_shared<OpaqueApi>(), nullptr}; });
-  return true;
-}();
+std::vector<at::Tensor> tensors_of(const c10::IValue& value) {
+  if (value.isTensor()) return {value.toTensor()};
+  return value.isTensorList() ? value.toTensorVector() : std::vector<at::Tensor>();
+}
+
+/// Does it now too.
+void record(Recording& recording, const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const auto& schema = op.schema();
+  TORCH_CHECK(schema.name() != "aten::_local_scalar_dense", "the host waits for a number while work is recorded");
+  const torch::jit::Stack arguments(stack->end() - static_cast<std::ptrdiff_t>(schema.arguments().size()), stack->end());
+  bool writes = false;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const auto* const alias = schema.arguments()[i].alias_info();
+    if (alias == nullptr || !alias->isWrite()) continue;
+    writes = true;
+    for (const at::Tensor& tensor : tensors_of(arguments[i])) recording.note_written(tensor);
+  }
+  at::native::cpu_fallback(op, stack);
+  torch::jit::Stack results;
+  if (!writes) results.assign(stack->end() - static_cast<std::ptrdiff_t>(schema.returns().size()), stack->end());
+  recording.work.push_back([op, arguments, results] {
+    torch::jit::Stack again = arguments;
+    at::native::cpu_fallback(op, &again);
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      const auto from = tensors_of(again[i]), to = tensors_of(results[i]);
+      for (std::size_t t = 0; t < to.size(); ++t) {
+        if (to[t].defined()) copy_now(from[t], to[t]);
+      }
+    }
+  });
+}
 
 void on_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   if (op.schema().name() == "aten::_local_scalar_dense") ++s_host_waits;   // item()
-  struct InOperator {
-    bool outer = std::exchange(t_in_operator, true);
-    ~InOperator() { t_in_operator = outer; }
-  } const in_operator;
-  at::native::cpu_fallback(op, stack);
+  Recording* const recording = t_in_operator ? nullptr : s_recording.load();
+  const InOperator in_operator;
+  recording != nullptr ? record(*recording, op, stack) : at::native::cpu_fallback(op, stack);
 }
+
+/// Work of the device as it has been given to LibTorch, operator by operator.
+class OpaqueGraph final : public DeviceGraph {
+ public:
+  void record(const std::function<void()>& work) override {
+    TORCH_CHECK(t_stream != 0, "work of the default stream cannot be recorded");
+    const at::Generator generator = at::detail::getDefaultCPUGenerator();
+    const at::Tensor drawn = generator.get_state();
+    s_recording = &recording_;
+    try {
+      work();
+    } catch (...) {
+      s_recording = nullptr;
+      throw;
+    }
+    s_recording = nullptr;
+    recording_.take_back();
+    at::Generator(generator).set_state(drawn);
+  }
+  void replay() override {
+    const c10::impl::ExcludeDispatchKeyGuard below_autograd(c10::autograd_dispatch_keyset | c10::DispatchKeySet(c10::DispatchKey::ADInplaceOrView));
+    const InOperator in_operator;
+    for (const auto& each : recording_.work) each();
+  }
+
+ private:
+  Recording recording_;
+};
+
+const bool kProvided = [] {
+  provide_device_access(kDevice.type(), [] {
+    return DeviceAccess{std::make_shared<OpaqueApi>(), nullptr, []() -> std::unique_ptr<DeviceGraph> { return std::make_unique<OpaqueGraph>(); }};
+  });
+  return true;
+}();
 
 TORCH_LIBRARY_IMPL(_, HPU, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&on_the_cpu>()); }
 TORCH_LIBRARY_IMPL(aten, HPU, library) {

@@ -12,6 +12,9 @@ namespace tugline {
 ///
 /// Communication reaches it by a DeviceDouble that copies from and to that memory; ranks are processes, so parallel.backend mpi alone.
 ///
+/// Its graphs (DeviceGraph) do operators again, one after the other; a number that the host waits for, or a copy from or to the host, cannot be
+/// recorded.
+///
 /// Linking this file makes the device. No convolutions.
 inline constexpr const char* kOpaqueDevice = "hpu";
 

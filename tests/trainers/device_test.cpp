@@ -376,6 +376,35 @@ TEST_F(AheadTest, BuffersAreBackWhereAStepWasLeftOut) {
   expect_the_same({.folder = "drift", .faults = {fault}});
 }
 
+/// A rank that is slow on purpose gets less, from a reading on.
+TEST_F(AheadTest, AdaptiveSharesChangeAtReadings) {
+  if (alone()) return;
+  config_.data.batch = kSamples;
+  config_.train.epochs = 6 * kAhead;
+  config_.train.eval_every = 0;
+  config_.checkpoint.every_epochs = 0;
+  config_.parallel.check_every = 0;
+  const Outcome equal = train_ahead(1, {.folder = "equal"});
+  config_.parallel.balance.mode = "adaptive";
+  Plan plan{.folder = "adaptive"};
+  for (std::int64_t step = 1; step <= 6 * kAhead; ++step) {
+    plan.faults.push_back({.kind = Fault::Kind::slow, .rank = world_.size() - 1, .step = step, .times = 0, .seconds = 0.05, .text = {}});
+  }
+  const Outcome outcome = train_ahead(kAhead, plan);
+  ASSERT_EQ(outcome.steps.size(), static_cast<std::size_t>(6 * kAhead));
+  for (std::size_t i = 0; i < outcome.steps.size(); ++i) {
+    const auto& read_with = outcome.steps[i - i % kAhead].ranks;
+    std::int64_t samples = 0;
+    for (std::size_t rank = 0; rank < read_with.size(); ++rank) {
+      EXPECT_EQ(outcome.steps[i].ranks[rank].samples, read_with[rank].samples) << "step " << i + 1;
+      samples += read_with[rank].samples;
+    }
+    EXPECT_EQ(samples, kSamples);
+  }
+  EXPECT_LT(outcome.steps.back().ranks.back().samples, kSamples / world_.size());
+  EXPECT_NEAR(outcome.result.test.loss, equal.result.test.loss, 1e-4);
+}
+
 /// Its loss is infinite in some calls, and its gradients are not.
 class FarTask final : public TaskWrapper {
  public:

@@ -132,7 +132,7 @@ std::vector<Line> keyed_lines(const std::string& yaml) {
 
 /// Keys that say who computes or writes what, how a run is stopped, and what becomes of bad numbers: a run may go on with others.
 bool may_change(const Line& line) {
-  constexpr std::array kKeys{"train.device", "train.nonfinite", "train.read_every", "train.spike_factor", "checkpoint.slice_mib", "parallel.async.servers"};
+  constexpr std::array kKeys{"train.cuda_graphs", "train.device", "train.nonfinite", "train.read_every", "train.spike_factor", "checkpoint.slice_mib", "parallel.async.servers"};
   return line.key.starts_with("parallel.balance") || line.key.starts_with("train.stop_signals") || std::find(kKeys.begin(), kKeys.end(), line.key) != kKeys.end();
 }
 

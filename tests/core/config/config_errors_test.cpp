@@ -143,6 +143,8 @@ const WrongYaml kWrongYaml[] = {
     {"optim: {groups: [{lr_factor: 2}]}\n", "1:17: optim.groups[0] needs match, a pattern such as *.bias"},
     {"train: {eval_unit: step, eval_every: 0.5}\n",
      "1:38: train.eval_every 0.5 must be a whole number when train.eval_unit is step"},
+    {"train: {cuda_graphs: true, device: cuda}\nmodel: {batch_norm: sync}\n",
+     "1:22: train.cuda_graphs records passes, and model.batch_norm sync waits for other ranks within one: use local, or model.norm group"},
     {"train: {tf32: true}\n", "1:15: train.tf32 is for GPUs: use train.device cuda, or leave it off"},
     {"train: {tf32: true, device: cuda, precision: float64}\n",
      "1:15: train.tf32 rounds products of float32, and train.precision is float64: use float32, or leave it off"},
