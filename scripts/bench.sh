@@ -25,7 +25,7 @@ cmake --preset release -DTUGLINE_TESTS=ON >/dev/null
 cmake --build --preset release --target benchmarks >/dev/null
 rows=$(mktemp)
 trap 'rm -f "$rows"' EXIT
-echo "load before: $(cut -d' ' -f1-3 /proc/loadavg), $(nproc) cores"
+echo "load before: $(cut -d' ' -f1-3 /proc/loadavg), $(env -u OMP_NUM_THREADS nproc) cores"
 for name in "${names[@]}"; do "scripts/bench/$name.sh" $quick >>"$rows"; done
 python3 - "$rows" "$json" <<'PY'
 import json, sys

@@ -53,7 +53,7 @@ cd "$root"   # where --serve looks for build/search-tables
 mapfile -t tasks < <("$python" -c 'import json, sys
 for task in dict.fromkeys(json.loads(line)["task"] for line in open(sys.argv[1])): print(task)' "$ours/tpe-1.jsonl")
 peer() {   # SAMPLER SEEDS TASKS...: as many tasks at once as there are cores
-  printf '%s\n' "${@:3}" | xargs -P "$(nproc)" -I{} "$python" "$root/scripts/bench/search_peer.py" "$search" "$cache" "$1" "$trials" 0 "$2" {}
+  printf '%s\n' "${@:3}" | xargs -P "$(env -u OMP_NUM_THREADS nproc)" -I{} "$python" "$root/scripts/bench/search_peer.py" "$search" "$cache" "$1" "$trials" 0 "$2" {}
 }
 peer tpe "$seeds" "${tasks[@]}"
 peer tpe-8 "$seeds" "${tasks[@]}"
