@@ -12,6 +12,8 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include "tugline/core/error.hpp"
 #include "tugline/core/state/arena.hpp"
@@ -65,7 +67,11 @@ std::optional<PassSums> PassGraphs::run(const Batch& batch, double divisor, cons
 void PassGraphs::record(Recorded& pass, const Arena& parameters) {
   std::vector<at::Tensor> trained, gradients;
   for (const Arena::Slot& slot : parameters.slots()) {
-    if (slot.bucket >= 0) trained.push_back(slot.parameter);
+    if (slot.bucket < 0) continue;
+    if (!torch::autograd::impl::hooks(slot.parameter).empty()) {   // would be recorded, and called again when the gradient arrives
+      throw ConfigError(fmt::format("train.cuda_graphs: parameter '{}' has a hook on its gradient, which would act twice; set it to false", slot.name));
+    }
+    trained.push_back(slot.parameter);
   }
   try {
     pass.divisor = at::empty({}, pass.batch.input.options().dtype(at::kDouble));
@@ -76,6 +82,8 @@ void PassGraphs::record(Recorded& pass, const Arena& parameters) {
       gradients = torch::autograd::grad({mean}, trained, {}, std::nullopt, false, /*allow_unused=*/true);
       pass.sums.loss = pass.sums.loss.detach();
     });
+  } catch (const c10::OutOfMemoryError&) {
+    throw ConfigError("train.cuda_graphs: the device has no memory left to record a shape of batch, which keeps its activations; set it to false");
   } catch (const c10::Error& error) {
     const std::string why = error.what_without_backtrace();
     throw ConfigError(fmt::format("train.cuda_graphs: forward and backward of this model cannot be recorded ({}); set it to false",

@@ -47,7 +47,7 @@ class PassGraphs {
 
  private:
   struct Recorded {
-    Batch batch;                         // what is read; until it is recorded, a batch of the shape without memory
+    Batch batch;                         // what is read
     at::Tensor divisor;
     PassSums sums;
     std::vector<at::Tensor> reached, gradients;   // parameters that the loss depends on, and what arrives there

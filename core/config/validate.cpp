@@ -131,6 +131,9 @@ void check_device(const RunConfig& run, Conflicts& out) {
   if (run.train.cuda_graphs && run.model.batch_norm == "sync") {
     out.push_back({{"train.cuda_graphs", "model.batch_norm"}, "train.cuda_graphs records passes, and model.batch_norm sync waits for other ranks within one: use local, or model.norm group"});
   }
+  if (run.train.cuda_graphs && parallel.balance.mode == "adaptive") {
+    out.push_back({{"train.cuda_graphs", "parallel.balance.mode"}, "train.cuda_graphs records each shape of batch, and parallel.balance.mode adaptive changes them by times that recording is part of: use off, fixed or main_light"});
+  }
   if (run.train.read_every == 1) return;
   const auto must_read = [&](const std::string& key, const std::string& why) {
     out.push_back({{"train.read_every", key}, fmt::format("train.read_every {}: {}; use 1", run.train.read_every, why)});

@@ -128,7 +128,8 @@ ShareChoice choose_share_rule(const RunConfig& config, World& world, std::int64_
   }
   if (world.size() == 1 || config.parallel.shards > 0) return {nullptr, "equal"};
   if (balance.mode == "adaptive") return {adaptive(), "adaptive", unit};
-  if (balance.mode != "auto") return {nullptr, "equal"};
+  const bool records = config.train.cuda_graphs && config.train.device != "cpu";   // each shape of batch
+  if (balance.mode != "auto" || records) return {nullptr, "equal"};
   const std::string difference = how_ranks_differ(world, device);
   if (difference.empty()) return {nullptr, "equal"};
   return {adaptive(), "adaptive, since ranks differ: " + difference, unit};

@@ -32,7 +32,7 @@ class GraphsTest : public TrainerLab {
     config_.parallel.backend = "mpi";
     task_ = [this] { return std::make_unique<CountingTask>(told_, make_task(config_.task, data_.train->spec())); };
   }
-  /// The host's, and the device's with and without graphs.
+  /// The host's training, and the device's with graphs.
   void expect_the_same(const std::string& name) {
     SCOPED_TRACE(name);
     config_.train.device = "cpu";
@@ -128,6 +128,28 @@ TEST_F(GraphsTest, AModelThatCannotBeRecordedIsRefused) {
   } catch (const ConfigError& error) {
     EXPECT_STREQ(error.what(), "train.cuda_graphs: forward and backward of this model cannot be recorded (the host waits for a number while work is "
                                "recorded); set it to false");
+  }
+}
+
+TEST_F(GraphsTest, AHookThatWouldActTwiceIsRefused) {
+  struct HookedModel final : Model {
+    explicit HookedModel(const SampleSpec& spec) {
+      linear = register_module("linear", torch::nn::Linear(inputs_of(spec), spec.num_classes));
+      linear->weight.register_hook([](const at::Tensor& gradient) { return gradient * 0.1; });
+    }
+    at::Tensor forward(const at::Tensor& input) override { return linear(input.flatten(1)); }
+    torch::nn::Linear linear{nullptr};
+  };
+  models_.add("hooked", "", [](const ModelConfig&, const SampleSpec& spec) { return std::make_shared<HookedModel>(spec); });
+  config_.model.name = "hooked";
+  config_.data.batch = world_.size();
+  config_.train.device = kOpaqueDevice;
+  config_.train.cuda_graphs = true;
+  try {
+    train({});
+    FAIL() << "it was recorded";
+  } catch (const ConfigError& error) {
+    EXPECT_STREQ(error.what(), "train.cuda_graphs: parameter 'linear.weight' has a hook on its gradient, which would act twice; set it to false");
   }
 }
 

@@ -145,6 +145,8 @@ const WrongYaml kWrongYaml[] = {
      "1:38: train.eval_every 0.5 must be a whole number when train.eval_unit is step"},
     {"train: {cuda_graphs: true, device: cuda}\nmodel: {batch_norm: sync}\n",
      "1:22: train.cuda_graphs records passes, and model.batch_norm sync waits for other ranks within one: use local, or model.norm group"},
+    {"train: {cuda_graphs: true, device: cuda}\nparallel: {balance: {mode: adaptive}}\n",
+     "1:22: train.cuda_graphs records each shape of batch, and parallel.balance.mode adaptive changes them by times that recording is part of: use off, fixed or main_light"},
     {"train: {tf32: true}\n", "1:15: train.tf32 is for GPUs: use train.device cuda, or leave it off"},
     {"train: {tf32: true, device: cuda, precision: float64}\n",
      "1:15: train.tf32 rounds products of float32, and train.precision is float64: use float32, or leave it off"},
