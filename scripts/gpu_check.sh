@@ -93,6 +93,14 @@ same_training() {   # RANKS PERCENT OVERRIDES...: on the CPU and on devices
   on "$ranks" train "$config" "$@" train.device=cpu train.precision=float32 --run-dir "$work/cpu" &&
     on "$ranks" train "$config" "$@" train.device=cuda --run-dir "$work/cuda" && close "$percent" "$work/cpu" "$work/cuda"
 }
+same_passes() {   # RANKS OVERRIDES...: on devices, recorded and told each time; they differ by sums in no fixed order alone
+  local ranks=$1
+  shift
+  rm -rf "$work/told" "$work/recorded"
+  on "$ranks" train "$config" train.epochs=2 "$@" train.device=cuda --run-dir "$work/told" &&
+    on "$ranks" train "$config" train.epochs=2 "$@" train.device=cuda train.cuda_graphs=true --run-dir "$work/recorded" &&
+    close 0.1 "$work/told" "$work/recorded"
+}
 same_updates() {   # RANKS: asynchronous updates of the CPU, made again on devices
   local pieces="parallel.async.pieces=$((2 * $1))"
   rm -rf "$work/cpu" "$work/cuda"
@@ -162,8 +170,10 @@ for optimizer in sgd adamw adagrad; do
   check "training with $optimizer, the host eight steps ahead" \
     same_training "$devices" 2 train.epochs=4 train.read_every=8 optim.clip_norm=1 "optim.name=$optimizer" optim.lr=0.002
 done
-check "training with recorded passes" same_training "$devices" 2 train.epochs=4 train.cuda_graphs=true model.dropout=0.2
-check "recorded passes, the host eight steps ahead" same_training "$devices" 2 train.epochs=4 train.cuda_graphs=true train.read_every=8
+check "recorded passes as told each time, dropout" same_passes "$devices" model.dropout=0.2
+check "recorded passes, micro-batches" same_passes "$devices" train.micro_batch=8
+check "recorded passes, the host eight steps ahead" same_passes "$devices" train.read_every=8
+for precision in bf16 fp16; do check "recorded passes in $precision" same_passes 1 "train.precision=$precision" model.dropout=0.2; done
 check "local rounds on $devices device(s)" same_training "$devices" 2 train.epochs=4 parallel.strategy=local parallel.local.steps=8
 check "asynchronous ranks on $devices device(s), whole steps" same_training "$devices" 2 train.epochs=4 parallel.strategy=async parallel.async.staleness=0
 check "asynchronous ranks on $devices device(s), pieces" same_updates "$devices"

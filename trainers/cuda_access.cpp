@@ -19,7 +19,6 @@ class CudaGraph final : public DeviceGraph {
     }
   }
   void record(const std::function<void()>& work) override {
-    c10::cuda::device_synchronize();
     graph_.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);   // NCCL's thread may ask for events meanwhile
     try {
       work();
@@ -44,8 +43,8 @@ class CudaGraph final : public DeviceGraph {
 
 }  // namespace
 
-DeviceAccess cuda_access() {
-  return {make_cuda_device_api(), [] { return c10::cuda::getCurrentCUDAStream().stream(); },
+DeviceKind cuda_kind() {
+  return {[] { return DeviceAccess{make_cuda_device_api(), [] { return c10::cuda::getCurrentCUDAStream().stream(); }}; },
           []() -> std::unique_ptr<DeviceGraph> { return std::make_unique<CudaGraph>(); }};
 }
 

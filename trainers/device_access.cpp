@@ -13,7 +13,7 @@ namespace {
 
 struct KnownDevices {
   std::mutex mutex;
-  std::map<c10::DeviceType, MakeDeviceAccess> by_type{{c10::DeviceType::CUDA, cuda_access}};
+  std::map<c10::DeviceType, DeviceKind> by_type{{c10::DeviceType::CUDA, cuda_kind()}};
 };
 
 KnownDevices& known_devices() {
@@ -23,20 +23,20 @@ KnownDevices& known_devices() {
 
 }  // namespace
 
-DeviceAccess access_to(c10::Device device) {
+DeviceKind kind_of(c10::Device device) {
   KnownDevices& known = known_devices();
   const std::lock_guard<std::mutex> lock(known.mutex);
   const auto found = known.by_type.find(device.type());
   if (found == known.by_type.end()) {
-    throw ConfigError(fmt::format("train.device: ranks cannot sum gradients on '{}'; use cuda or cpu, or one rank", device.str()));
+    throw ConfigError(fmt::format("train.device: ranks cannot sum gradients on '{}', nor record graphs; use cuda or cpu", device.str()));
   }
-  return found->second();
+  return found->second;
 }
 
-void provide_device_access(c10::DeviceType type, MakeDeviceAccess make) {
+void provide_device_kind(c10::DeviceType type, DeviceKind kind) {
   KnownDevices& known = known_devices();
   const std::lock_guard<std::mutex> lock(known.mutex);
-  known.by_type[type] = make;
+  known.by_type.insert_or_assign(type, kind);
 }
 
 }  // namespace tugline

@@ -22,22 +22,25 @@ class DeviceGraph {
   virtual void replay() = 0;
 };
 
-/// What a rank asks of devices on which LibTorch computes, beside LibTorch.
+/// What communication asks of devices on which LibTorch computes.
 struct DeviceAccess {
   std::shared_ptr<DeviceApi> api;
   CurrentStream current_stream;   ///< LibTorch's
+};
+
+/// What LibTorch does not say of devices of one type.
+struct DeviceKind {
+  DeviceAccess (*access)();                    ///< throws CommError in one sentence where there is none
   std::unique_ptr<DeviceGraph> (*make_graph)();   ///< on the current device
 };
-using MakeDeviceAccess = DeviceAccess (*)();
 
-/// CUDA's. Throws CommError in one sentence where there is none.
-DeviceAccess cuda_access();
+/// CUDA's. Its graphs need no NCCL. In builds without CUDA both throw.
+DeviceKind cuda_kind();
 
-/// Makes `make` the way to devices of `type`; CUDA's is known. For what brings a device of another type into this process, before any rank
-/// opens one. Any thread.
-void provide_device_access(c10::DeviceType type, MakeDeviceAccess make);
+/// Makes devices of `type` known; CUDA's are. For what brings a device of another type into this process, before any rank opens one. Any thread.
+void provide_device_kind(c10::DeviceType type, DeviceKind kind);
 
-/// Throws ConfigError where nobody has provided it, and as cuda_access(). Any thread.
-DeviceAccess access_to(c10::Device device);
+/// Throws ConfigError where nobody has provided it. Any thread.
+DeviceKind kind_of(c10::Device device);
 
 }  // namespace tugline

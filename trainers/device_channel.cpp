@@ -16,7 +16,7 @@ std::unique_ptr<Communicator> make_device_channel(World& world, const ParallelCo
   if (device.is_cpu()) return nullptr;
   c10::impl::VirtualGuardImpl(device.type()).setDevice(device);
   if (world.size() == 1) return nullptr;
-  const DeviceAccess access = access_to(device);
+  const DeviceAccess access = kind_of(device).access();
   choose_device(world, *access.api, {.device = device.index()});
   if (config.backend == "mpi") {
     return std::make_unique<StagedCommunicator>(world.communicator().duplicate(), access.api,

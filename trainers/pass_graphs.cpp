@@ -8,6 +8,7 @@
 #include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
@@ -26,12 +27,26 @@ constexpr std::size_t kMostShapes = 8;   // each keeps its activations
 
 bool same_shape(const at::Tensor& one, const at::Tensor& other) { return one.sizes() == other.sizes() && one.scalar_type() == other.scalar_type(); }
 
+/// What `later` is given from now on comes behind what `earlier` holds.
+void order(const c10::Stream& earlier, const c10::Stream& later) {
+  c10::Event reached(earlier.device_type());
+  reached.record(earlier);
+  reached.block(later);
+}
+
 }  // namespace
 
 PassGraphs::PassGraphs(c10::Device device, std::function<PassSums(const Batch&)> forward)
-    : device_(device), forward_(std::move(forward)),
-      stream_(std::make_unique<c10::StreamGuard>(c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device))) {}
-PassGraphs::~PassGraphs() = default;
+    : device_(device), forward_(std::move(forward)), make_graph_(kind_of(device).make_graph) {
+  const c10::impl::VirtualGuardImpl devices(device.type());
+  if (devices.getStream(device).id() != devices.getDefaultStream(device).id()) return;   // another one's, which lives
+  stream_ = std::make_unique<c10::StreamGuard>(devices.getStreamFromGlobalPool(device));
+  order(stream_->original_stream(), stream_->current_stream());
+}
+
+PassGraphs::~PassGraphs() {
+  if (stream_) order(stream_->current_stream(), stream_->original_stream());
+}
 
 PassGraphs::Recorded& PassGraphs::of_shape(const Batch& batch) {
   for (auto pass = passes_.begin(); pass != passes_.end(); ++pass) {
@@ -73,9 +88,10 @@ void PassGraphs::record(Recorded& pass, const Arena& parameters) {
     }
     trained.push_back(slot.parameter);
   }
+  c10::impl::VirtualGuardImpl(device_.type()).synchronizeDevice(device_.index());   // what is wrong before is none of the recording's
   try {
     pass.divisor = at::empty({}, pass.batch.input.options().dtype(at::kDouble));
-    pass.graph = access_to(device_).make_graph();
+    pass.graph = make_graph_();
     pass.graph->record([&] {
       pass.sums = forward_(pass.batch);
       const at::Tensor mean = at::div(pass.sums.loss, pass.divisor.to(pass.sums.loss.scalar_type()));

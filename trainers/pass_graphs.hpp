@@ -28,11 +28,11 @@ struct PassSums {
 };
 
 /// Forward and backward on a device, told it once for each shape of batch and then repeated by one call (train.cuda_graphs): for models whose
-/// kernels are shorter than it takes to launch them. While this lives, the thread's work goes to a stream of its own, as recording
-/// demands. One thread.
+/// kernels are shorter than it takes to launch them. While this lives, the thread's work goes to another stream than the device's default one,
+/// as recording demands; several on a thread share it, and the first outlives the others. One thread.
 class PassGraphs {
  public:
-  /// `forward` gives the sums of a batch, the loss with its autograd graph, from parameters that stay where they are.
+  /// `forward` gives the sums of a batch, the loss with its autograd graph, from parameters that stay where they are. Throws as kind_of().
   PassGraphs(c10::Device device, std::function<PassSums(const Batch&)> forward);
   ~PassGraphs();
   PassGraphs(const PassGraphs&) = delete;
@@ -59,7 +59,8 @@ class PassGraphs {
 
   c10::Device device_;
   std::function<PassSums(const Batch&)> forward_;
-  std::unique_ptr<c10::StreamGuard> stream_;
+  std::unique_ptr<DeviceGraph> (*make_graph_)();
+  std::unique_ptr<c10::StreamGuard> stream_;   // null: the thread has such a stream
   std::list<Recorded> passes_;   // the last one used first
   std::int64_t repeated_ = 0;
 };

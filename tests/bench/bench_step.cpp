@@ -400,6 +400,10 @@ int main(int argc, char** argv) {
     device = option[1];
     arguments.erase(option, option + 2);
   }
+  if (graphs && device == "cpu") {
+    if (world.rank() == 0) std::cerr << "bench_step: --graphs is for a device: give --device cuda" << std::endl;
+    return 2;
+  }
   const std::string train = fmt::format("device: '{}', cuda_graphs: {}", device, graphs);
   try {
     for (const Case& c : cases()) {

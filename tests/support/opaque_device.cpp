@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -36,15 +37,17 @@
 
 namespace {
 
-/// Copies that have been asked for on the second stream, and not made.
+constexpr c10::StreamId kStreams = 8;   // beside the first
+
+/// Copies that have been asked for on another stream than the first, and not made.
 struct LateCopies {
   std::mutex mutex;
-  std::vector<std::function<void()>> copies;
-  void make() {
+  std::array<std::vector<std::function<void()>>, kStreams + 1> copies;   // per stream
+  void make(c10::StreamId stream) {
     std::vector<std::function<void()>> all;
     {
       const std::scoped_lock lock(mutex);
-      all.swap(copies);
+      all.swap(copies.at(static_cast<std::size_t>(stream)));
     }
     for (const auto& copy : all) copy();
   }
@@ -54,7 +57,6 @@ struct LateCopies {
   }
 };
 
-constexpr c10::StreamId kSecond = 1;
 thread_local c10::StreamId t_stream = 0;
 thread_local bool t_in_operator = false;   // an operator of the CPU copies for itself
 std::atomic<std::int64_t> s_host_waits{0};
@@ -91,25 +93,33 @@ struct PinnedAllocator final : c10::Allocator {
 }  // namespace
 
 namespace c10::impl {
-/// Two streams; on the first everything has happened when a call returns. An event is when it was recorded.
+/// Streams of a pool are given out in turn; on the first everything has happened when a call returns. An event is when and where it was recorded.
 struct OpaqueGuard final : NoOpDeviceGuardImpl<DeviceType::HPU> {
   static Device device() { return {DeviceType::HPU, 0}; }
   static Stream stream(StreamId id) { return Stream(Stream::UNSAFE, device(), id); }
   Device getDevice() const override { return device(); }
   Device exchangeDevice(Device) const override { return device(); }
   Stream getStream(Device) const noexcept override { return stream(t_stream); }
-  Stream getStreamFromGlobalPool(Device, bool) const override { return stream(kSecond); }
-  Stream exchangeStream(Stream next) const noexcept override { return stream(std::exchange(t_stream, next.id())); }
-  using Moment = std::chrono::steady_clock::time_point;
-  void record(void** event, const Stream&, DeviceIndex, EventFlag) const override {
-    if (*event == nullptr) *event = new Moment;
-    *static_cast<Moment*>(*event) = std::chrono::steady_clock::now();
+  Stream getDefaultStream(Device) const override { return stream(0); }
+  Stream getStreamFromGlobalPool(Device, bool) const override {
+    static std::atomic<StreamId> given{0};
+    return stream(1 + given++ % kStreams);
   }
-  void block(void*, const Stream&) const override { LateCopies::get().make(); }
+  Stream exchangeStream(Stream next) const noexcept override { return stream(std::exchange(t_stream, next.id())); }
+  void synchronizeDevice(DeviceIndex) const override { ++s_host_waits; }
+  struct Moment {
+    std::chrono::steady_clock::time_point time;
+    StreamId stream;
+  };
+  void record(void** event, const Stream& stream, DeviceIndex, EventFlag) const override {
+    if (*event == nullptr) *event = new Moment;
+    *static_cast<Moment*>(*event) = {std::chrono::steady_clock::now(), stream.id()};
+  }
+  void block(void* event, const Stream&) const override { LateCopies::get().make(static_cast<Moment*>(event)->stream); }
   bool queryEvent(void*) const override { return true; }
   void synchronizeEvent(void*) const override { ++s_host_waits; }
   double elapsedTime(void* from, void* to, DeviceIndex) const override {
-    return std::chrono::duration<double, std::milli>(*static_cast<Moment*>(to) - *static_cast<Moment*>(from)).count();
+    return std::chrono::duration<double, std::milli>(static_cast<Moment*>(to)->time - static_cast<Moment*>(from)->time).count();
   }
   void destroyEvent(void* event, DeviceIndex) const noexcept override { delete static_cast<Moment*>(event); }
 };
@@ -235,9 +245,10 @@ at::Tensor copy_now(const at::Tensor& from, const at::Tensor& to) {
   return to;
 }
 
-/// What has been done while a graph was recorded, to be done again. It is done then too, for the shapes of what it makes; then all that has been
+/// What a stream has been given while a graph was recorded, to be done again. It is done then too, for the shapes of what it makes; then all that has been
 /// written is as before.
 struct Recording {
+  void require_stream() const { TORCH_CHECK(t_stream == stream, "work of another stream is recorded"); }
   void note_written(const at::Tensor& tensor) {
     const at::Tensor before = at::empty_like(on_host(tensor));
     copy_now(tensor, before);
@@ -247,6 +258,7 @@ struct Recording {
     for (auto each = written.rbegin(); each != written.rend(); ++each) copy_now(each->second, each->first);
     written.clear();
   }
+  c10::StreamId stream = 0;
   std::vector<std::function<void()>> work;
   std::vector<std::pair<at::Tensor, at::Tensor>> written;   // and on the host, what was there
 };
@@ -259,14 +271,15 @@ struct InOperator {
 
 at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool non_blocking) {
   if (Recording* const recording = t_in_operator ? nullptr : s_recording.load()) {
+    recording->require_stream();
     TORCH_CHECK(from.device() == to.device(), "a copy from or to the host is recorded");
     recording->note_written(to);
     recording->work.push_back([from, to] { copy_now(from, to); });
   }
-  if (non_blocking && t_stream == kSecond && from.is_pinned()) {
+  if (non_blocking && t_stream != 0 && from.is_pinned()) {
     LateCopies& late = LateCopies::get();
     const std::scoped_lock lock(late.mutex);
-    late.copies.push_back([from, to] { copy_now(from, to); });
+    late.copies.at(static_cast<std::size_t>(t_stream)).push_back([from, to] { copy_now(from, to); });
     return to;
   }
   if (from.device() != to.device() && !non_blocking && !t_in_operator) ++s_host_waits;
@@ -313,6 +326,7 @@ std::vector<at::Tensor> tensors_of(const c10::IValue& value) {
 /// Does it now too.
 void record(Recording& recording, const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto& schema = op.schema();
+  recording.require_stream();
   TORCH_CHECK(schema.name() != "aten::_local_scalar_dense", "the host waits for a number while work is recorded");
   const torch::jit::Stack arguments(stack->end() - static_cast<std::ptrdiff_t>(schema.arguments().size()), stack->end());
   bool writes = false;
@@ -351,6 +365,7 @@ class OpaqueGraph final : public DeviceGraph {
     TORCH_CHECK(t_stream != 0, "work of the default stream cannot be recorded");
     const at::Generator generator = at::detail::getDefaultCPUGenerator();
     const at::Tensor drawn = generator.get_state();
+    recording_.stream = t_stream;
     s_recording = &recording_;
     try {
       work();
@@ -363,6 +378,7 @@ class OpaqueGraph final : public DeviceGraph {
     at::Generator(generator).set_state(drawn);
   }
   void replay() override {
+    TORCH_CHECK(t_stream == recording_.stream, "a graph is repeated on another stream than the one that it was recorded on");
     const c10::impl::ExcludeDispatchKeyGuard below_autograd(c10::autograd_dispatch_keyset | c10::DispatchKeySet(c10::DispatchKey::ADInplaceOrView));
     const InOperator in_operator;
     for (const auto& each : recording_.work) each();
@@ -373,9 +389,8 @@ class OpaqueGraph final : public DeviceGraph {
 };
 
 const bool kProvided = [] {
-  provide_device_access(kDevice.type(), [] {
-    return DeviceAccess{std::make_shared<OpaqueApi>(), nullptr, []() -> std::unique_ptr<DeviceGraph> { return std::make_unique<OpaqueGraph>(); }};
-  });
+  provide_device_kind(kDevice.type(), {[] { return DeviceAccess{std::make_shared<OpaqueApi>(), nullptr}; },
+                                       []() -> std::unique_ptr<DeviceGraph> { return std::make_unique<OpaqueGraph>(); }});
   return true;
 }();
 

@@ -164,7 +164,13 @@ TEST_F(GraphsTest, KeepTheShapesThatWereUsedLast) {
       ++told;
       return PassSums{(batch.input * weight).sum(), {}};
     });
-    EXPECT_NE(devices.getStream(device).id(), 0);
+    const c10::StreamId own = devices.getStream(device).id();
+    EXPECT_NE(own, 0);
+    {
+      const PassGraphs second(device, nullptr);
+      EXPECT_EQ(devices.getStream(device).id(), own) << "learners of one thread are in order";
+    }
+    EXPECT_EQ(devices.getStream(device).id(), own);
     const auto run = [&](std::int64_t samples) {
       const Batch batch{at::ones({samples, 1}, at::TensorOptions(device)), at::zeros({samples}, at::TensorOptions(device).dtype(at::kLong))};
       return graphs.run(batch, 2, arena).has_value();
