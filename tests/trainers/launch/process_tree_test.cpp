@@ -10,7 +10,7 @@ namespace tugline {
 namespace {
 
 constexpr double kMinute = 60;
-constexpr int kMostLooks = 200'000;   // seconds
+constexpr int kMostLooks = 50'000;   // ten seconds and more
 
 template <typename Condition>
 bool comes_true(const Condition& condition) {
