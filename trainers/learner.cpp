@@ -225,11 +225,7 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
     heartbeat_.enter(Phase::compute);
     const double cpu_before = thread_cpu_seconds();
     if (late) {
-      if (goes_ahead_ && passes.size() == 2) {   // the step before ends with a sum
-        heartbeat_.enter(Phase::waiting);
-        late->timer.wait_for_start();
-        heartbeat_.enter(Phase::compute);
-      }
+      if (passes.size() == 2) wait_for_start(*late);
       late->timer.wait(1);   // or all batches of the step would be on the device at once
       heartbeat_.enter(Phase::compute);
       late->timer.start();
@@ -248,11 +244,20 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
   return report;
 }
 
+/// Waits until the device has come to this step: the one before ends with a sum, for which it waits for other ranks.
+void Learner::wait_for_start(const LateReport& late) {
+  if (!goes_ahead_) return;   // the host knows how the one before ended
+  heartbeat_.enter(Phase::waiting);
+  late.timer.wait_for_start();
+  heartbeat_.enter(Phase::compute);
+}
+
 /// One micro-batch. On a device its sums go into `late`.
 void Learner::compute_gradients(const Batch& batch, double nominal_weight, std::uint64_t dropout_seed, StepReport& report, LateReport* late) {
   seed_dropout(dropout_seed, device_);
   model_->train();
   const Batch there = to_device(batch);
+  if (late != nullptr && graphs_ && graphs_->waits_for_device(there)) wait_for_start(*late);
   std::optional<PassSums> sums = graphs_ ? graphs_->run(there, nominal_weight, *parameters_) : std::nullopt;
   if (!sums) {
     sums = sums_of(there);

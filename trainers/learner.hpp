@@ -91,6 +91,7 @@ class Learner {
 
  private:
   std::int64_t pass_size(const Piece& piece) const;
+  void wait_for_start(const LateReport& late);
   void compute_gradients(const Batch& batch, double nominal_weight, std::uint64_t dropout_seed, StepReport& report, LateReport* late);
   PassSums sums_of(const Batch& there);
   void make_arenas(const RunConfig& config, World& world, ParameterCopies copies);

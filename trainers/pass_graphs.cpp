@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tugline/trainers/pass_graphs.hpp"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -25,7 +26,8 @@ namespace {
 constexpr int kWarmUps = 2;              // LibTorch makes workspaces and chooses algorithms on the way
 constexpr std::size_t kMostShapes = 8;   // each keeps its activations
 
-bool same_shape(const at::Tensor& one, const at::Tensor& other) { return one.sizes() == other.sizes() && one.scalar_type() == other.scalar_type(); }
+bool alike(const at::Tensor& one, const at::Tensor& other) { return one.sizes() == other.sizes() && one.scalar_type() == other.scalar_type(); }
+bool same_shape(const Batch& one, const Batch& other) { return alike(one.input, other.input) && alike(one.target, other.target); }
 
 /// What `later` is given from now on comes behind what `earlier` holds.
 void order(const c10::Stream& earlier, const c10::Stream& later) {
@@ -50,7 +52,7 @@ PassGraphs::~PassGraphs() {
 
 PassGraphs::Recorded& PassGraphs::of_shape(const Batch& batch) {
   for (auto pass = passes_.begin(); pass != passes_.end(); ++pass) {
-    if (!same_shape(pass->batch.input, batch.input) || !same_shape(pass->batch.target, batch.target)) continue;
+    if (!same_shape(pass->batch, batch)) continue;
     passes_.splice(passes_.begin(), passes_, pass);
     return passes_.front();
   }
@@ -58,6 +60,12 @@ PassGraphs::Recorded& PassGraphs::of_shape(const Batch& batch) {
   Recorded& pass = passes_.emplace_front();
   pass.batch = {at::empty_like(batch.input, at::MemoryFormat::Contiguous), at::empty_like(batch.target, at::MemoryFormat::Contiguous)};
   return pass;
+}
+
+bool PassGraphs::waits_for_device(const Batch& batch) const {
+  const auto pass = std::find_if(passes_.begin(), passes_.end(), [&](const Recorded& known) { return same_shape(known.batch, batch); });
+  if (pass == passes_.end()) return passes_.size() == kMostShapes && passes_.back().graph;
+  return pass->met == kWarmUps && !pass->graph;
 }
 
 std::optional<PassSums> PassGraphs::run(const Batch& batch, double divisor, const Arena& parameters) {

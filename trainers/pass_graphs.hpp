@@ -42,6 +42,8 @@ class PassGraphs {
   /// accumulators, as after any backward, but all of them together in the end. The sums hold until the next call. Nullopt where it has
   /// done nothing: shapes are recorded when they are met for the third time. Throws ConfigError where the model cannot be recorded.
   std::optional<PassSums> run(const Batch& batch, double divisor, const Arena& parameters);
+  /// Whether run() would wait for all that the device was told: it records, or drops the shape that was used longest ago.
+  bool waits_for_device(const Batch& batch) const;
   /// How many calls have repeated what was recorded.
   std::int64_t repeated() const { return repeated_; }
 

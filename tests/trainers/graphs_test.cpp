@@ -171,13 +171,18 @@ TEST_F(GraphsTest, KeepTheShapesThatWereUsedLast) {
       EXPECT_EQ(devices.getStream(device).id(), own) << "learners of one thread are in order";
     }
     EXPECT_EQ(devices.getStream(device).id(), own);
-    const auto run = [&](std::int64_t samples) {
-      const Batch batch{at::ones({samples, 1}, at::TensorOptions(device)), at::zeros({samples}, at::TensorOptions(device).dtype(at::kLong))};
-      return graphs.run(batch, 2, arena).has_value();
+    const auto batch_of = [&](std::int64_t samples) {
+      return Batch{at::ones({samples, 1}, at::TensorOptions(device)), at::zeros({samples}, at::TensorOptions(device).dtype(at::kLong))};
     };
+    const auto run = [&](std::int64_t samples) { return graphs.run(batch_of(samples), 2, arena).has_value(); };
     for (int times = 0; times < 3; ++times) {
-      for (std::int64_t samples = 1; samples <= 8; ++samples) EXPECT_EQ(run(samples), times == 2);
+      for (std::int64_t samples = 1; samples <= 8; ++samples) {
+        EXPECT_EQ(graphs.waits_for_device(batch_of(samples)), times == 2);
+        EXPECT_EQ(run(samples), times == 2);
+        EXPECT_EQ(graphs.waits_for_device(batch_of(samples)), times == 1) << "once";
+      }
     }
+    EXPECT_TRUE(graphs.waits_for_device(batch_of(9))) << "for the end of another's graph";
     EXPECT_EQ(told, 8);
     EXPECT_FLOAT_EQ(weight.grad().cpu().item<float>(), 36 / 2.0);
     EXPECT_FALSE(run(9));   // takes the place of 1

@@ -145,6 +145,9 @@ TEST(ShareRule, AutoGoesByWhatRanksComputeOn) {
       if (!alike) {
         EXPECT_THAT(choice.reason, testing::MatchesRegex("adaptive, since ranks differ: rank 1 on .* has NVIDIA H100 of 79 GiB, rank 0 on .* has NVIDIA H200 of 139 GiB"));
       }
+      config.train.device = "cuda";
+      config.train.cuda_graphs = true;   // records a pass for each share
+      EXPECT_EQ(choose_share_rule(config, world, 1, {}, std::to_string(world.rank())).reason, "equal");
     });
   }
 }
