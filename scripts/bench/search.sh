@@ -14,6 +14,7 @@ if [ "${1:-}" = --quick ]; then
   auto_tasks=branin,hartmann6,levy8,jenatton,hpolib-protein_structure,nasbench201-cifar100,nasbench201-imagenet
 fi
 trials=100
+cores=$(env -u OMP_NUM_THREADS nproc)
 cache=$root/build/bench-cache tables=$root/build/search-tables curves=$root/build/curve-tables
 venv=$root/build/deps/venv-optuna
 search=${BENCH_SEARCH:-$root/build/release/bench/bench_search}
@@ -33,14 +34,16 @@ export OMP_NUM_THREADS=1
 
 ours=$cache/tugline-$seeds
 mkdir -p "$ours"
-run() {   # METHOD WORKERS TASKS SEEDS
-  "$search" --method "$1" --workers "$2" --tasks "$3" --seeds "$4" --trials "$trials" --tables "$tables" >"$ours/$1-$2.jsonl"
-}
-run tpe 1 all "$seeds"
-run tpe 8 all "$seeds"
-run gp 1 "$(echo $gp_tasks | tr ' ' ,)" "$gp_seeds"
-run auto 1 "$auto_tasks" "$gp_seeds"
-run auto 8 "$auto_tasks" "$gp_seeds"
+run() { "$search" --method "$1" --workers "$2" --tasks "$3" --seeds "$4" --trials "$trials" --tables "$tables" >"$ours/$1-$2.jsonl"; }
+export -f run
+export search trials tables ours
+xargs -P "$cores" -L 1 bash -c 'run "$@"' run <<CASES   # METHOD WORKERS TASKS SEEDS
+auto 1 $auto_tasks $gp_seeds
+auto 8 $auto_tasks $gp_seeds
+gp 1 $(echo $gp_tasks | tr ' ' ,) $gp_seeds
+tpe 1 all $seeds
+tpe 8 all $seeds
+CASES
 while read -r method count; do "$search" --cost "$method" --trials "$count"; done >"$ours/cost.jsonl" <<'CASES'
 random 100
 sobol 100
@@ -53,7 +56,7 @@ cd "$root"   # where --serve looks for build/search-tables
 mapfile -t tasks < <("$python" -c 'import json, sys
 for task in dict.fromkeys(json.loads(line)["task"] for line in open(sys.argv[1])): print(task)' "$ours/tpe-1.jsonl")
 peer() {   # SAMPLER SEEDS TASKS...: as many tasks at once as there are cores
-  printf '%s\n' "${@:3}" | xargs -P "$(env -u OMP_NUM_THREADS nproc)" -I{} "$python" "$root/scripts/bench/search_peer.py" "$search" "$cache" "$1" "$trials" 0 "$2" {}
+  printf '%s\n' "${@:3}" | xargs -P "$cores" -I{} "$python" "$root/scripts/bench/search_peer.py" "$search" "$cache" "$1" "$trials" 0 "$2" {}
 }
 peer tpe "$seeds" "${tasks[@]}"
 peer tpe-8 "$seeds" "${tasks[@]}"

@@ -43,9 +43,23 @@ bool PointOrder::operator()(const Point& a, const Point& b) const {
   });
 }
 
+Region whole(const Space& space) { return {std::vector<double>(space.size(), 0), std::vector<double>(space.size(), 1)}; }
+
+Region around(const Space& space, const Point& centre, double reach) {
+  Region region = whole(space);
+  for (std::size_t d = 0; d < space.size(); ++d) {
+    const Dimension& dimension = space.dimensions()[d];
+    if (!is_smooth(dimension) || std::isnan(centre[d])) continue;
+    const double here = to_unit(dimension, centre[d]);
+    region.low[d] = std::max(here - reach, 0.0);
+    region.high[d] = std::min(here + reach, 1.0);
+  }
+  return region;
+}
+
 AcquisitionSearch::AcquisitionSearch(const Space& space, const PointEncoding& encoding, const GaussianProcess& process, double best,
-                                     const PointSet& taken)
-    : space_(space), encoding_(encoding), process_(process), best_(best), taken_(taken) {}
+                                     const PointSet& taken, Region region)
+    : space_(space), encoding_(encoding), process_(process), best_(best), taken_(taken), region_(std::move(region)) {}
 
 AcquisitionSearch::Candidate AcquisitionSearch::made(std::vector<double> unit) const {
   Point point = space_.at(unit);
@@ -57,14 +71,14 @@ std::vector<double> AcquisitionSearch::near(const Point& point, Random& random) 
   const double reach = std::pow(10.0, -4 * random.uniform()), changed = random.uniform();
   for (std::size_t d = 0; d < unit.size(); ++d) {
     const Dimension& dimension = space_.dimensions()[d];
-    unit[d] = random.uniform();
+    unit[d] = drawn(d, random);
     if (std::isnan(point[d])) continue;
     const double here = to_unit(dimension, point[d]), step = reach * random.normal();
     const bool changes = random.uniform() < changed;
     if (dimension.kind == Dimension::Kind::choice) {
       if (!changes) unit[d] = here;
     } else {
-      unit[d] = changes ? std::clamp(here + step + std::copysign(is_smooth(dimension) ? 0 : cell(dimension), step), 0.0, 1.0) : here;
+      unit[d] = inside(d, changes ? here + step + std::copysign(is_smooth(dimension) ? 0 : cell(dimension), step) : here);
     }
   }
   return unit;
@@ -90,7 +104,7 @@ std::vector<AcquisitionSearch::Candidate> AcquisitionSearch::proposals(std::span
   std::vector<Candidate> found;
   for (std::size_t i = 0; i < kEverywhere; ++i) {
     std::vector<double> unit(space_.size());
-    for (double& u : unit) u = random.uniform();
+    for (std::size_t d = 0; d < unit.size(); ++d) unit[d] = drawn(d, random);
     found.push_back(made(std::move(unit)));
   }
   for (const Point& point : promising) {
@@ -119,7 +133,13 @@ void AcquisitionSearch::climb_by_gradient(Candidate& candidate) const {
   const Vector base = encoding_.encode(std::span(&candidate.point, 1)).row(0);
   const auto column = [&](Eigen::Index i) { return encoding_.column(smooth[static_cast<std::size_t>(i)]); };
   Vector start(n);
-  for (Eigen::Index i = 0; i < n; ++i) start[i] = base[column(i)];
+  Box box{Vector(n), Vector(n)};
+  for (Eigen::Index i = 0; i < n; ++i) {
+    const std::size_t d = smooth[static_cast<std::size_t>(i)];
+    box.low[i] = region_.low[d];
+    box.high[i] = region_.high[d];
+    start[i] = inside(d, base[column(i)]);
+  }
   const Differentiable objective = [&](const Vector& u, Vector& gradient) {
     Vector x = base;
     for (Eigen::Index i = 0; i < n; ++i) x[column(i)] = u[i];
@@ -128,7 +148,7 @@ void AcquisitionSearch::climb_by_gradient(Candidate& candidate) const {
     for (Eigen::Index i = 0; i < n; ++i) gradient[i] = -slope[column(i)];
     return -improvement;
   };
-  const Minimum found = minimise(objective, start, {Vector::Zero(n), Vector::Ones(n)}, kGradientSteps);
+  const Minimum found = minimise(objective, start, box, kGradientSteps);
   std::vector<double> unit = candidate.unit;
   for (Eigen::Index i = 0; i < n; ++i) unit[smooth[static_cast<std::size_t>(i)]] = found.x[i];
   std::vector<Candidate> moved{made(std::move(unit))};
@@ -144,9 +164,10 @@ std::vector<AcquisitionSearch::Candidate> AcquisitionSearch::neighbours(const Ca
     const double here = candidate.point[d];
     const double reach = dimension.levels() <= kFewLevels ? dimension.high - dimension.low : 2;
     for (double value = std::max(here - reach, dimension.low); value <= std::min(here + reach, dimension.high); ++value) {
-      if (value == here) continue;
+      const double there = to_unit(dimension, value);
+      if (value == here || there != inside(d, there)) continue;
       std::vector<double> unit = candidate.unit;
-      unit[d] = to_unit(dimension, value);
+      unit[d] = there;
       found.push_back(made(std::move(unit)));
     }
   }

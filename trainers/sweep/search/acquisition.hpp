@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <set>
 #include <span>
@@ -18,12 +19,24 @@ struct PointOrder {
 };
 using PointSet = std::set<Point, PointOrder>;
 
-/// Where the expected improvement is largest: many points at once, drawn everywhere and around the best, then the best of them improved by
-/// gradients in the reals and by single changes in the rest.
+/// Bounds of every dimension's coordinate.
+struct Region {
+  std::vector<double> low, high;
+};
+
+Region whole(const Space& space);
+/// A trust region (Eriksson et al. 2019, "Scalable global optimization via local Bayesian optimization"): reals, and whole numbers with so many
+/// values that they are like them, are within `reach` of the centre's on their scales. All else is free, and so is what the centre has not.
+/// The whole space where it has none of these.
+Region around(const Space& space, const Point& centre, double reach);
+
+/// Where in a region the expected improvement is largest: many points at once, drawn everywhere and around the best, then the best of them
+/// improved by gradients in the reals and by single changes in the rest.
 class AcquisitionSearch {
  public:
-  /// All are kept by reference. `taken` points are not found again.
-  AcquisitionSearch(const Space& space, const PointEncoding& encoding, const GaussianProcess& process, double best, const PointSet& taken);
+  /// All but the region are kept by reference. `taken` points are not found again.
+  AcquisitionSearch(const Space& space, const PointEncoding& encoding, const GaussianProcess& process, double best, const PointSet& taken,
+                    Region region);
 
   /// The best point found, or an empty one if all that were looked at are taken or forbidden. `promising`: look around these too.
   Point maximise(std::span<const Point> promising, Random& random) const;
@@ -41,6 +54,8 @@ class AcquisitionSearch {
   std::vector<Candidate> all_points() const;
   std::vector<Candidate> neighbours(const Candidate& candidate) const;
   std::vector<double> near(const Point& point, Random& random) const;
+  double drawn(std::size_t d, Random& random) const { return region_.low[d] + (region_.high[d] - region_.low[d]) * random.uniform(); }
+  double inside(std::size_t d, double unit) const { return std::clamp(unit, region_.low[d], region_.high[d]); }
   void score(std::vector<Candidate>& candidates) const;
   void climb(Candidate& candidate) const;
   void climb_by_gradient(Candidate& candidate) const;
@@ -51,6 +66,7 @@ class AcquisitionSearch {
   const GaussianProcess& process_;
   double best_;
   const PointSet& taken_;
+  Region region_;
 };
 
 }  // namespace tugline::sweep

@@ -21,6 +21,9 @@ constexpr std::size_t kLeastFinished = 4;
 constexpr std::size_t kMostPoints = 300, kMostFitted = 150;    // the cost of a suggestion grows with their cubes
 constexpr std::size_t kPromising = 5;                          // of the best points: what is looked around of
 constexpr std::int64_t kExplores = 4;                          // every so many trials
+/// Of the best point: where to look when others run. What is believed of those makes points far away look better than they are to a
+/// process that knows little yet, so that they would all explore.
+constexpr double kReach = 0.2;
 constexpr std::int64_t kProbes = 256;                          // points that tell how little is known anywhere
 constexpr std::uint64_t kProposals = std::uint64_t{1} << 32;   // a stream beside those of Space::draw
 
@@ -120,7 +123,13 @@ Point GpSearch::suggest(std::int64_t number, std::span<const Observation> histor
   known.insert(known.end(), running.begin(), running.end());
   const std::span promising(lessons.points.data(), std::min(kPromising, lessons.points.size()));
   Random random(seed_, Purpose::search, static_cast<std::uint64_t>(number), kProposals);
-  Point found = AcquisitionSearch(space_, encoding_, process, aim(number, process, known), taken).maximise(promising, random);
+  const double best = aim(number, process, known);
+  const auto look_in = [&](Region region) {
+    return AcquisitionSearch(space_, encoding_, process, best, taken, std::move(region)).maximise(promising, random);
+  };
+  Point found;
+  if (running.size() > 1 && number % kExplores != 0) found = look_in(around(space_, lessons.points.front(), kReach));
+  if (found.empty()) found = look_in(whole(space_));
   return found.empty() ? untried(space_, seed_, number, taken) : found;
 }
 

@@ -88,6 +88,25 @@ TEST(Gp, ASuggestionIsAPureFunctionOfSeedNumberAndHistory) {
   EXPECT_FALSE(same(late->suggest(29, seen), history[29].point));
 }
 
+TEST(Gp, LooksCloseToTheBestWhileOthersRun) {
+  const Space space = square();
+  std::vector<Observation> history = of(space, 12, ripples);
+  const auto best = std::min_element(history.begin(), history.end(), [](const auto& a, const auto& b) { return a.value < b.value; });
+  const Point centre = best->point;
+  const auto search = make_gp(space, 4);
+  int far = 0;
+  for (std::int64_t number = 12; number < 28; ++number) {
+    const Point point = search->suggest(number, history);
+    const double away = std::max(std::abs(point[0] - centre[0]), std::abs(point[1] - centre[1]));
+    if (number >= 14 && number % 4 != 0) {
+      EXPECT_LE(away, 0.2 + 1e-12) << number;
+    }
+    far += number % 4 == 0 && away > 0.2;
+    history.push_back({number, point});
+  }
+  EXPECT_GT(far, 0) << "every fourth is free";
+}
+
 /// The geometric mean of the distances between points, as the process sees them.
 double spread(const PointEncoding& encoding, const std::vector<Point>& points) {
   const Matrix x = encoding.encode(points);
@@ -220,7 +239,7 @@ TEST(Acquisition, ClimbsAboveAFineGridOfTheAllowed) {
   }
   for (const std::uint64_t seed : {1, 2, 3}) {
     Random random(seed, Purpose::search);
-    const Point found = AcquisitionSearch(space, encoding, process, -2, {}).maximise(std::span(&history[0].point, 1), random);
+    const Point found = AcquisitionSearch(space, encoding, process, -2, {}, whole(space)).maximise(std::span(&history[0].point, 1), random);
     ASSERT_TRUE(is_valid(space, found));
     EXPECT_GE(most(process, encoding, {found}), most(process, encoding, grid) - 1e-6);
     Vector slope;   // where it is not at an edge it is a top
@@ -230,6 +249,56 @@ TEST(Acquisition, ClimbsAboveAFineGridOfTheAllowed) {
       EXPECT_NEAR(inside ? slope[encoding.column(d)] : 0, 0, 0.1) << d;
     }
   }
+}
+
+/// A whole number is inside with any part of its cell.
+bool is_inside(const Space& space, const Region& region, const Point& point) {
+  for (std::size_t d = 0; d < space.size(); ++d) {
+    const auto levels = static_cast<double>(space.dimensions()[d].levels());
+    const double margin = levels > 0 ? 0.5 / levels : 1e-12;
+    const double unit = std::isnan(point[d]) ? region.low[d] : to_unit(space.dimensions()[d], point[d]);
+    if (unit < region.low[d] - margin || unit > region.high[d] + margin) return false;
+  }
+  return true;
+}
+
+TEST(Acquisition, StaysInItsRegionAndClimbsThere) {
+  const Space space = mixed_space();
+  const PointEncoding encoding(space);
+  const auto history = of(space, 20, mixed_error);
+  const GaussianProcess process = learnt(space, encoding, history);
+  for (std::uint64_t seed = 0; seed < 5; ++seed) {
+    const Point& centre = history[seed].point;
+    const Region region = around(space, centre, 0.1);
+    EXPECT_TRUE(is_inside(space, region, centre));
+    Random random(seed, Purpose::search);
+    const Point found = AcquisitionSearch(space, encoding, process, -2, {}, region).maximise({&centre, 1}, random);
+    ASSERT_TRUE(is_valid(space, found));
+    EXPECT_TRUE(is_inside(space, region, found)) << seed;
+    std::vector<Point> others;
+    for (std::int64_t number = 0; others.size() < 300; ++number) {
+      Point point = draw_allowed(space, 9, number);
+      for (std::size_t d = 0; d < space.size(); ++d) {
+        const Dimension& dimension = space.dimensions()[d];
+        if (std::isnan(point[d])) continue;
+        point[d] = from_unit(dimension, region.low[d] + to_unit(dimension, point[d]) * (region.high[d] - region.low[d]));
+      }
+      if (is_inside(space, region, point) && !space.is_forbidden(point)) others.push_back(std::move(point));
+    }
+    EXPECT_GE(most(process, encoding, {found}), most(process, encoding, others) - 1e-6) << seed;
+  }
+}
+
+TEST(Acquisition, ARegionBoundsWhatIsLikeAReal) {
+  const Space space({{"few", Kind::ordinal, 0, 2, false, {"1", "2", "3"}, {}}, {"log", Kind::integer, 1, 1000, true, {}, {}},
+                     {"c", Kind::choice, 0, 4, false, {"a", "b", "c", "d", "e"}, {}}, {"x", Kind::real, 0, 10, false, {}, {}},
+                     {"off", Kind::real, 0, 1, false, {}, {2}}},
+                    [](std::size_t, const Point& x) { return x[2] == 4; });
+  const Region region = around(space, {0, 30, 0, 9.5, std::nan("")}, 0.1);
+  for (const std::size_t d : {0, 2, 4}) EXPECT_EQ(std::pair(region.low[d], region.high[d]), std::pair(0.0, 1.0)) << d;
+  EXPECT_DOUBLE_EQ(region.high[1] - region.low[1], 0.2);
+  EXPECT_DOUBLE_EQ(region.low[3], 0.85);
+  EXPECT_EQ(region.high[3], 1);
 }
 
 TEST(Acquisition, LooksAtEveryPointOfAFiniteSpace) {
@@ -246,14 +315,14 @@ TEST(Acquisition, LooksAtEveryPointOfAFiniteSpace) {
   Random random(1, Purpose::search);
   PointSet taken;
   while (!open.empty()) {   // the best first
-    const Point found = AcquisitionSearch(space, encoding, process, -2, taken).maximise({}, random);
+    const Point found = AcquisitionSearch(space, encoding, process, -2, taken, whole(space)).maximise({}, random);
     const auto position = std::find(open.begin(), open.end(), found);
     ASSERT_NE(position, open.end());
     EXPECT_EQ(most(process, encoding, {found}), most(process, encoding, open));
     open.erase(position);
     taken.insert(found);
   }
-  EXPECT_TRUE(AcquisitionSearch(space, encoding, process, -2, taken).maximise({}, random).empty());
+  EXPECT_TRUE(AcquisitionSearch(space, encoding, process, -2, taken, whole(space)).maximise({}, random).empty());
 }
 
 }  // namespace
