@@ -244,7 +244,8 @@ StepReport Learner::compute_gradients(Loader& loader, const Piece& piece) {
   return report;
 }
 
-/// Waits until the device has come to this step: the one before ends with a sum, for which it waits for other ranks.
+/// Waits until the device has come to this step: the one before ends with a sum, for which it waits for other ranks. What it has yet to
+/// compute of earlier steps counts as waiting here: nobody is named for that.
 void Learner::wait_for_start(const LateReport& late) {
   if (!goes_ahead_) return;   // the host knows how the one before ended
   heartbeat_.enter(Phase::waiting);

@@ -66,6 +66,15 @@ AcquisitionSearch::Candidate AcquisitionSearch::made(std::vector<double> unit) c
   return {std::move(unit), std::move(point), 0};
 }
 
+bool AcquisitionSearch::is_inside(const Point& point) const {
+  for (std::size_t d = 0; d < point.size(); ++d) {
+    if (std::isnan(point[d])) continue;
+    const double here = to_unit(space_.dimensions()[d], point[d]);
+    if (here != inside(d, here)) return false;
+  }
+  return true;
+}
+
 std::vector<double> AcquisitionSearch::near(const Point& point, Random& random) const {
   std::vector<double> unit(space_.size());
   const double reach = std::pow(10.0, -4 * random.uniform()), changed = random.uniform();
@@ -108,6 +117,7 @@ std::vector<AcquisitionSearch::Candidate> AcquisitionSearch::proposals(std::span
     found.push_back(made(std::move(unit)));
   }
   for (const Point& point : promising) {
+    if (!is_inside(point)) continue;
     for (std::size_t i = 0; i < kNear; ++i) found.push_back(made(near(point, random)));
   }
   return found;

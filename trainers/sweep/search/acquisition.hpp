@@ -25,13 +25,13 @@ struct Region {
 };
 
 Region whole(const Space& space);
-/// A trust region (Eriksson et al. 2019, "Scalable global optimization via local Bayesian optimization"): reals, and whole numbers with so many
-/// values that they are like them, are within `reach` of the centre's on their scales. All else is free, and so is what the centre has not.
-/// The whole space where it has none of these.
+/// A trust region after Eriksson et al. 2019, "Scalable global optimization via local Bayesian optimization", of a fixed size: reals, and whole
+/// numbers with so many values that they are like them, are within `reach` of the centre's on their scales, rounding aside. All else is free,
+/// and so is what the centre has not.
 Region around(const Space& space, const Point& centre, double reach);
 
 /// Where in a region the expected improvement is largest: many points at once, drawn everywhere and around the best, then the best of them
-/// improved by gradients in the reals and by single changes in the rest.
+/// improved by gradients in the reals and by single changes in the rest. A finite space of few points is looked at whole, the region aside.
 class AcquisitionSearch {
  public:
   /// All but the region are kept by reference. `taken` points are not found again.
@@ -55,6 +55,7 @@ class AcquisitionSearch {
   std::vector<Candidate> neighbours(const Candidate& candidate) const;
   std::vector<double> near(const Point& point, Random& random) const;
   double drawn(std::size_t d, Random& random) const { return region_.low[d] + (region_.high[d] - region_.low[d]) * random.uniform(); }
+  bool is_inside(const Point& point) const;
   double inside(std::size_t d, double unit) const { return std::clamp(unit, region_.low[d], region_.high[d]); }
   void score(std::vector<Candidate>& candidates) const;
   void climb(Candidate& candidate) const;

@@ -20,10 +20,11 @@ constexpr std::int64_t kStartup = 10;                          // trials that ar
 constexpr std::size_t kLeastFinished = 4;
 constexpr std::size_t kMostPoints = 300, kMostFitted = 150;    // the cost of a suggestion grows with their cubes
 constexpr std::size_t kPromising = 5;                          // of the best points: what is looked around of
-constexpr std::int64_t kExplores = 4;                          // every so many trials
-/// Of the best point: where to look when others run. What is believed of those makes points far away look better than they are to a
-/// process that knows little yet, so that they would all explore.
+constexpr std::int64_t kExplores = 4;                          // every so many trials one does
+/// Of the best point: where one of those looks, and all but the one that explores where several others run. What is believed of running
+/// trials leaves most to gain far away: they would all explore, and none would learn which way is down.
 constexpr double kReach = 0.2;
+constexpr std::size_t kSeveral = 2;
 constexpr std::int64_t kProbes = 256;                          // points that tell how little is known anywhere
 constexpr std::uint64_t kProposals = std::uint64_t{1} << 32;   // a stream beside those of Space::draw
 
@@ -127,8 +128,13 @@ Point GpSearch::suggest(std::int64_t number, std::span<const Observation> histor
   const auto look_in = [&](Region region) {
     return AcquisitionSearch(space_, encoding_, process, best, taken, std::move(region)).maximise(promising, random);
   };
+  const bool knows_better = lessons.values[0] < lessons.values[lessons.values.size() - 1];
   Point found;
-  if (running.size() > 1 && number % kExplores != 0) found = look_in(around(space_, lessons.points.front(), kReach));
+  if (knows_better && number % kExplores >= (running.size() < kSeveral ? kExplores - 1 : 1)) {
+    Eigen::Index centre = 0;
+    finished.at(data.x).mean.minCoeff(&centre);   // not the least value, which may be luck
+    found = look_in(around(space_, lessons.points[static_cast<std::size_t>(centre)], kReach));
+  }
   if (found.empty()) found = look_in(whole(space_));
   return found.empty() ? untried(space_, seed_, number, taken) : found;
 }
