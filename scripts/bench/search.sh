@@ -62,7 +62,7 @@ peer tpe "$seeds" "${tasks[@]}"
 peer tpe-8 "$seeds" "${tasks[@]}"
 peer random "$seeds" "${tasks[@]}"
 peer gp "$gp_seeds" $gp_tasks
-peer gp "$gp_everywhere" "${tasks[@]}"   # hours, the first time
+peer gp "$gp_everywhere" "${tasks[@]}"   # most of the time, when it is the first
 # What a suggestion costs, in turn: nothing of these runs is kept for later ones.
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
