@@ -219,7 +219,7 @@ Point AcquisitionSearch::maximise(std::span<const Point> promising, Random& rand
   std::stable_sort(candidates.begin(), middle, better);
   std::stable_sort(middle, candidates.end(), better);
   std::vector<Candidate> climbers(candidates.begin(), candidates.begin() + kClimbers);
-  climbers.insert(climbers.end(), middle, std::min(middle + kClimbers, candidates.end()));
+  climbers.insert(climbers.end(), middle, middle + std::min(kClimbers, candidates.end() - middle));
   for (Candidate& climber : climbers) climb(climber);
   std::stable_sort(climbers.begin(), climbers.end(), better);
   return climbers[0].score > kNever ? climbers[0].point : Point{};

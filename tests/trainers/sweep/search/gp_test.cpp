@@ -289,6 +289,10 @@ TEST(Acquisition, StaysInItsRegionAndClimbsThere) {
     const Region region = around(space, centre, 0.1);
     EXPECT_TRUE(is_inside(space, region, centre));
     Random random(seed, Purpose::search);
+    const Point& outside = history[seed + 6].point;
+    ASSERT_FALSE(is_inside(space, region, outside));   // nothing to look around of
+    const Point drawn = AcquisitionSearch(space, encoding, process, -2, {}, region).maximise({&outside, 1}, random);
+    EXPECT_TRUE(is_valid(space, drawn) && is_inside(space, region, drawn));
     const Point found = AcquisitionSearch(space, encoding, process, -2, {}, region).maximise({&centre, 1}, random);
     ASSERT_TRUE(is_valid(space, found));
     EXPECT_TRUE(is_inside(space, region, found)) << seed;
